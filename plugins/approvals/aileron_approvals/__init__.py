@@ -1,0 +1,1 @@
+"""Aileron's `approvals` plugin: the inbox for everything that needs a human."""

@@ -1,0 +1,1 @@
+"""Entry point of the plugin. It contributes nothing yet: no mode exists before it works."""

@@ -1,0 +1,1 @@
+"""Aileron's `connectors` plugin: described APIs as ordinary commands."""

@@ -1,0 +1,1 @@
+"""Aileron's `launch` plugin: the modes launch, sessions and sandbox."""

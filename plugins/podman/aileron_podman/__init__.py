@@ -1,0 +1,1 @@
+"""Aileron's default backend: Podman."""

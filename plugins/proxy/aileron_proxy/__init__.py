@@ -1,0 +1,1 @@
+"""Aileron's `proxy` plugin: the HTTPS data plane of a session."""

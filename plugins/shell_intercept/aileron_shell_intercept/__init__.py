@@ -1,0 +1,1 @@
+"""Aileron's `shell_intercept` plugin: the gate in front of every program that starts."""
