@@ -1,0 +1,1 @@
+"""The daemon: the one authority, one per user."""

@@ -1,0 +1,1 @@
+"""Sessions: one launch each, from plan to end, and the record of it."""
