@@ -166,6 +166,8 @@ class Recipe:
     labels: Mapping[str, str] = field(factory=dict)
     env: Mapping[str, str] = field(factory=dict)
     """Environment recorded in an imported image (PATH above all)."""
+    base: Recipe | None = None
+    """What ``containerfile`` builds on. The launcher provides it first; a backend need not look."""
 
 
 @frozen

@@ -33,6 +33,10 @@ class LaunchRequest:
     """`AILERON_…` variables of the typing process, and those that `--env NAME` passes on."""
     env: Mapping[str, str] = field(factory=dict, repr=False)
     """`--env NAME=VALUE`, resolved."""
+    search_path: str = ""
+    """`PATH` of the typing process: where an agent on the host is looked for; never passed on."""
+    home: str = ""
+    """`HOME` of the typing process; "": the daemon's."""
     mounts: tuple[str, ...] = ()
     """`--mount SOURCE[:TARGET[:ro|rw]]` as typed."""
     publish: tuple[str, ...] = ()
