@@ -2,8 +2,8 @@
 
 Every method asks all plugins, checks the types of what they return, flattens it, sorts it by name
 and refuses two things of one name. Order of registration never matters. A plugin that fails in a
-start-up or daemon hook is set aside and listed in `Hooks.broken`; in a session or deciding hook it is
-an error, because a session must not run with less than was asked for.
+start-up or daemon hook is set aside and listed in `Hooks.broken`; in a session or deciding hook it
+is an error, because a session must not run with less than was asked for.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Which plugins are installed: a scan of ``importlib.metadata``, remembered.
 
 The scan costs 40 ms and more, most of it reading every distribution's metadata. Installing or
-removing a distribution changes the modification time of a directory on ``sys.path``; so the result is
-kept together with those times (and those of the entry point files it came from) and used while all
-are the same. The cache is a convenience: unreadable, unwritable or odd, it is ignored.
+removing a distribution changes the modification time of a directory on ``sys.path``; so the result
+is kept together with those times (and those of the entry point files it came from) and used while
+all are the same. The cache is a convenience: unreadable, unwritable or odd, it is ignored.
 """
 
 from __future__ import annotations

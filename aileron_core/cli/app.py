@@ -1,0 +1,67 @@
+"""`App`: what every command gets as click's ``ctx.obj``.
+
+A command takes it with ``@click.pass_obj``, returns its exit status (None is 0) and raises
+`AileronError`; the edge (`aileron_core.cli.main`) shows errors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from aileron_core.cli.output import Output
+from aileron_core.paths import Paths, find_paths
+
+if TYPE_CHECKING:
+    from aileron_core.client import Client
+    from aileron_core.plugins.facade import Hooks
+
+
+@define(eq=False, slots=False)
+class App:
+    """The command line's state: where things are, what was asked globally, what is loaded."""
+
+    paths: Paths = field(factory=find_paths)
+    out: Output = field(factory=Output)
+    config_file: Path | None = None
+    """``--config FILE``, absolute."""
+    disable: tuple[str, ...] = ()
+    """``--disable NAME``, as typed."""
+    environ: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
+
+    @property
+    def json(self) -> bool:
+        """``--json``."""
+        return self.out.json
+
+    @property
+    def quiet(self) -> bool:
+        """``--quiet``."""
+        return self.out.quiet
+
+    @property
+    def verbose(self) -> int:
+        """How often ``-v`` was given."""
+        return self.out.verbose
+
+    @cached_property
+    def hooks(self) -> Hooks:
+        """All plugins but those that are switched off by configuration or ``--disable``."""
+        from aileron_core.plugins import load_hooks
+
+        return load_hooks(dict.fromkeys(self.disable, "by --disable"), cache=self.paths.cache)
+
+    def client(self) -> Client:
+        """A client of the daemon; it starts one when there is none."""
+        from aileron_core.client import Client
+
+        return Client(self.paths)
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """One call of the daemon's API: the decoded answer."""
+        return self.client().request(method, path, body)
