@@ -62,6 +62,17 @@ def kernel_cannot() -> Any:
     return skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests first: rules, core, the plugins' own; then what needs real containers."""
+    order = ("tests/rules/", "tests/core/")
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        folder = next((i for i, f in enumerate(order) if item.nodeid.startswith(f)), len(order))
+        return item.get_closest_marker("container") is not None, folder
+
+    items.sort(key=place)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
