@@ -33,6 +33,8 @@ class App:
     disable: tuple[str, ...] = ()
     """``--disable NAME``, as typed."""
     environ: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
+    cwd: Path = field(factory=Path.cwd)
+    """Where the person is: the project's directory."""
 
     @property
     def json(self) -> bool:
