@@ -20,6 +20,7 @@ from aileron_core.paths import Paths, find_paths
 if TYPE_CHECKING:
     from aileron_core.client import Client
     from aileron_core.plugins.facade import Hooks
+    from aileron_core.plugins.facts import PluginFact
 
 
 @define(eq=False, slots=False)
@@ -57,6 +58,23 @@ class App:
         from aileron_core.plugins import load_hooks
 
         return load_hooks(dict.fromkeys(self.disable, "by --disable"), cache=self.paths.cache)
+
+    @property
+    def loaded_hooks(self) -> Hooks | None:
+        """The plugins, if anything has asked for them yet."""
+        found: Hooks | None = self.__dict__.get("hooks")
+        return found
+
+    def forget(self) -> None:
+        """Drop what was loaded, because a global option changed what it rests on."""
+        self.__dict__.pop("hooks", None)
+
+    def disabled_plugin_of(self, mode: str) -> PluginFact | None:
+        """The plugin that is switched off and has this mode, as far as its name tells."""
+        for fact in self.hooks.plugins:
+            if not fact.enabled and mode in (fact.name, *fact.name.split("-")):
+                return fact
+        return None
 
     def client(self) -> Client:
         """A client of the daemon; it starts one when there is none."""

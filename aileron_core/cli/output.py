@@ -107,6 +107,14 @@ class Output:
             return
         self._print(clean(error_text(error), block=True), self.stderr)
 
+    def trace(self, text: str) -> None:
+        """A traceback, to stderr."""
+        self._print(clean(text, block=True).rstrip(), self.stderr)
+
+    def flush(self) -> None:
+        """Hand over what is buffered, so that a closed pipe is noticed here and not at exit."""
+        self.stdout.flush()
+
     def _print(self, text: str, stream: TextIO) -> None:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -92,5 +93,6 @@ class Runner:
         )
         if self.hooks is not None:
             app.hooks = self.hooks
-        status = run(list(arguments), app)
+        with redirect_stdout(stdout), redirect_stderr(stderr):
+            status = run(list(arguments), app)
         return Result(status, stdout.getvalue(), stderr.getvalue())
