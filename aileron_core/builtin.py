@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from aileron_core.hookspecs import hookimpl
-from aileron_core.records import Mode
+from aileron_core.records import Check, Mode
 
 if TYPE_CHECKING:
     import click
@@ -39,3 +39,11 @@ _MODES = {
 def aileron_modes() -> list[Mode]:
     """The core's modes."""
     return [Mode(name, summary, _Command(module)) for name, (module, summary) in _MODES.items()]
+
+
+@hookimpl
+def aileron_checks() -> list[Check]:
+    """Everything that a sandbox promises without another plugin; imported when doctor runs."""
+    from aileron_core.doctor.checks import CHECKS
+
+    return list(CHECKS)
