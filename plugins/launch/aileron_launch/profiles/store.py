@@ -1,0 +1,65 @@
+"""Where profiles come from: this package, then the person's own directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+
+from aileron_launch.profiles.model import LARGEST_PROFILE, PROFILE_INVALID, Profile, parse_profile
+
+
+def _builtin() -> Iterator[tuple[str, str, str]]:
+    """``(stem, text, origin)`` of each file in the package."""
+    for entry in resources.files(__package__).iterdir():
+        if entry.name.endswith(".toml"):
+            name = entry.name.removesuffix(".toml")
+            yield name, entry.read_text("utf-8"), f"built in ({entry.name})"
+
+
+def _own(directory: Path) -> Iterator[tuple[str, str, str]]:
+    """``(stem, text, origin)`` of each file of the person's."""
+    for path in sorted(directory.glob("*.toml")):
+        try:
+            with path.open("rb") as file:
+                content = file.read(LARGEST_PROFILE + 1)
+            text = content.decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PROFILE_INVALID(f"cannot read {path}", why=str(error)) from None
+        if len(content) > LARGEST_PROFILE:
+            raise PROFILE_INVALID(f"{path} is larger than {LARGEST_PROFILE} bytes")
+        yield path.stem, text, str(path)
+
+
+def _checked(stem: str, text: str, origin: str) -> Profile:
+    profile = parse_profile(text, origin)
+    if profile.name != stem:
+        raise PROFILE_INVALID(
+            f"{origin} describes {profile.name!r}",
+            why="a profile's file is called after its name",
+            hints=[f"rename the file to {profile.name}.toml"],
+        )
+    return profile
+
+
+def load_profiles(config: Path | None = None) -> Mapping[str, Profile]:
+    """All profiles by name; those in ``config/profiles`` replace built-in ones.
+
+    Raises:
+        AileronError: ``profile-invalid``.
+    """
+    sources = [*_builtin(), *(_own(config / "profiles") if config is not None else ())]
+    return {stem: _checked(stem, text, origin) for stem, text, origin in sources}
+
+
+def find_profile(name: str, config: Path | None = None) -> Profile | None:
+    """The profile of that name; None when there is none (the name may still be a command).
+
+    Only the file that is asked for is read, so that a broken profile does not stop other agents.
+    """
+    found = None
+    if config is not None and "/" not in name and (config / "profiles" / f"{name}.toml").exists():
+        found = next(item for item in _own(config / "profiles") if item[0] == name)
+    else:
+        found = next((item for item in _builtin() if item[0] == name), None)
+    return _checked(*found) if found is not None else None
