@@ -12,13 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from aileron_core.cli.output import Output
 from aileron_core.paths import Paths, find_paths
 
 if TYPE_CHECKING:
     from aileron_core.client import Client
+    from aileron_core.config import Config, Sources
     from aileron_core.plugins.facade import Hooks
     from aileron_core.plugins.facts import PluginFact
 
@@ -57,7 +58,27 @@ class App:
         """All plugins but those that are switched off by configuration or ``--disable``."""
         from aileron_core.plugins import load_hooks
 
-        return load_hooks(dict.fromkeys(self.disable, "by --disable"), cache=self.paths.cache)
+        return load_hooks(self.disabled, cache=self.paths.cache)
+
+    @property
+    def disabled(self) -> dict[str, str]:
+        """Plugins that are switched off, with where."""
+        return {**self.sources.disabled(), **dict.fromkeys(self.disable, "by --disable")}
+
+    @cached_property
+    def sources(self) -> Sources:
+        """What configuration is made of, as it was when first asked for."""
+        from aileron_core.config.layers import read_sources
+
+        return read_sources(
+            self.paths, project=self.cwd, environ=self.environ, config_file=self.config_file
+        )
+
+    def config(self, flags: Mapping[str, Any] | None = None) -> Config:
+        """All settings; ``flags`` (dotted key to value, None: not given) are the highest layer."""
+        from aileron_core.config import resolve, schema_of
+
+        return resolve(schema_of(self.hooks), evolve(self.sources, flags=flags or {}))
 
     @property
     def loaded_hooks(self) -> Hooks | None:
@@ -68,6 +89,7 @@ class App:
     def forget(self) -> None:
         """Drop what was loaded, because a global option changed what it rests on."""
         self.__dict__.pop("hooks", None)
+        self.__dict__.pop("sources", None)
 
     def disabled_plugin_of(self, mode: str) -> PluginFact | None:
         """The plugin that is switched off and has this mode, as far as its name tells."""
@@ -79,6 +101,7 @@ class App:
     def client(self) -> Client:
         """A client of the daemon; it starts one when there is none."""
         from aileron_core.client import Client
+    from aileron_core.config import Config, Sources
 
         return Client(self.paths)
 

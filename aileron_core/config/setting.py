@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import attrs
 from attrs import frozen
@@ -56,9 +56,10 @@ def setting(
     metadata = {_KEY: known}
     if isinstance(default, (list, dict)):
         kind = type(default)
-        made: T = attrs.field(factory=lambda: kind(default), metadata=metadata)
-        return made
-    return cast(T, attrs.field(default=default, metadata=metadata))
+        copied: T = attrs.field(factory=lambda: kind(default), metadata=metadata)
+        return copied
+    made: T = attrs.field(default=default, metadata=metadata)
+    return made
 
 
 def required(doc: str, *, secret: bool = False) -> Any:
