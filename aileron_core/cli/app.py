@@ -101,7 +101,6 @@ class App:
     def client(self) -> Client:
         """A client of the daemon; it starts one when there is none."""
         from aileron_core.client import Client
-    from aileron_core.config import Config, Sources
 
         return Client(self.paths)
 
