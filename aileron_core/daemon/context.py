@@ -114,14 +114,33 @@ class Sessions(Protocol):
 class Daemon(Protocol):
     """Everything together; what `Route.blueprint` is called with."""
 
-    paths: Paths
-    host: str
-    """This machine's name, in every record."""
-    hooks: Hooks
-    database: Database
-    audit: Audit
-    gate: Gate
-    sessions: Sessions
+    @property
+    def paths(self) -> Paths:
+        """The user's directories."""
+
+    @property
+    def host(self) -> str:
+        """This machine's name, in every record."""
+
+    @property
+    def hooks(self) -> Hooks:
+        """Every plugin that the user's own configuration leaves on."""
+
+    @property
+    def database(self) -> Database:
+        """The one database."""
+
+    @property
+    def audit(self) -> Audit:
+        """The record."""
+
+    @property
+    def gate(self) -> Gate:
+        """The one way to a decision."""
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions."""
 
     async def backend(self, name: str, connection: str | None = None) -> Backend:
         """The backend of that name, opened once. Raises ``backend-unknown``, ``backend-…``."""
