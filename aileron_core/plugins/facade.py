@@ -90,6 +90,17 @@ class Hooks:
                     hints=[leave_out(fact.name), f"aileron plugins show {fact.name}"],
                 )
 
+    def implemented(self, name: str) -> list[str]:
+        """The hooks that a plugin implements."""
+        plugin = self._manager.get_plugin(name)
+        callers = (self._manager.get_hookcallers(plugin) or []) if plugin is not None else []
+        return sorted(caller.name for caller in callers)
+
+    def modes_of(self, name: str) -> list[str]:
+        """The modes that a plugin adds."""
+        pairs = self._ask("aileron_modes", _many(Mode))
+        return sorted(mode.name for plugin, modes in pairs if plugin == name for mode in modes)
+
     # --- start-up -----------------------------------------------------------------------------
 
     def modes(self) -> list[Mode]:

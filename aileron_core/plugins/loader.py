@@ -14,7 +14,7 @@ from pathlib import Path
 import pluggy
 from attrs import evolve
 
-from aileron_core import hookspecs
+from aileron_core import __version__, hookspecs
 from aileron_core.errors import AileronError
 from aileron_core.nearest import did_you_mean
 from aileron_core.plugins.facade import Hooks
@@ -30,7 +30,7 @@ from aileron_core.plugins.facts import (
 )
 from aileron_core.plugins.scan import scan
 
-_CORE_POINT = EntryPoint(CORE, "aileron_core.builtin", "aileron-runtime", "")
+_CORE_POINT = EntryPoint(CORE, "aileron_core.builtin", "aileron-runtime", __version__)
 _PREFIX = "aileron_"
 
 
