@@ -12,29 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from attrs import evolve, field, frozen
 
-from aileron_core.backend import Mount, Recipe, SandboxUser
+from aileron_core.backend import Mount, SandboxUser
 from aileron_core.daemon.context import Daemon
 from aileron_core.errors import EXIT_USAGE, ErrorCode
 from aileron_core.paths import Paths
 from aileron_core.sessions.plan import LaunchPlan, LaunchRequest, WorkspacePlan
 from aileron_launch.decide import (
-    Findings,
-    Tier,
-    TierChoice,
-    choose_tier,
     command_line,
     limits_of,
     merge_environment,
     protection_note,
     timeout_of,
 )
-from aileron_launch.images.base import agent_recipe, base_recipe
-from aileron_launch.images.host import host_image
-from aileron_launch.images.locate import Installed, Search, is_system, locate
+from aileron_launch.images.locate import Search
 from aileron_launch.options import (
-    OPTION_INVALID,
     Place,
     check_environment,
     check_name,
@@ -43,39 +35,12 @@ from aileron_launch.options import (
 )
 from aileron_launch.profiles import Profile, find_profile
 from aileron_launch.settings import Settings
+from aileron_launch.tiers import Image, Inputs, provide_image
 from aileron_launch.workspace import Surroundings, check_workspace, protect
 
 NAME_TAKEN = ErrorCode("name-taken", EXIT_USAGE, "A session of that name is running.")
 
 NO_NETWORK = "no network: the data plane is not part of this version"
-_HOME_SIZE = 1 << 30
-"""Bytes of a home in memory, which counts against the memory limit anyway."""
-
-
-@frozen
-class Inputs:
-    """Everything that a plan is made of."""
-
-    request: LaunchRequest
-    settings: Settings
-    paths: Paths
-    session: str
-    policy: str = "developer"
-    search: Search = field(kw_only=True)
-
-
-@frozen
-class Image:
-    """How a tier provides what runs."""
-
-    reference: str
-    tier: Tier
-    recipe: Recipe | None = None
-    mounts: tuple[Mount, ...] = ()
-    env: dict[str, str] = field(factory=dict)
-    interactive: str = "/bin/sh"
-    """The shell that runs when no command is given."""
-    notes: tuple[str, ...] = ()
 
 
 async def plan(request: LaunchRequest, daemon: Daemon, session_id: str) -> LaunchPlan:
@@ -105,7 +70,8 @@ async def read_settings(
         flags=request.flags,
         config_file=Path(request.config) if request.config is not None else None,
     )
-    return config.table("launch"), config.table("policy").use
+    policy = config.table("policy", object)
+    return config.table("launch", Settings), str(getattr(policy, "use", "developer"))
 
 
 async def _check_free(daemon: Daemon, name: str) -> None:
@@ -157,8 +123,13 @@ def make_plan(inputs: Inputs) -> LaunchPlan:
         env=env,
         recipe=image.recipe if settings.build != "never" else None,
         rebuild=settings.build == "always",
-        mounts=(*image.mounts, *(mount for mount, _ in mounted), *_state(inputs, profile, owner)),
+        mounts=(
+            *image.mounts,
+            *(mount for mount, _ in mounted),
+            *_state(inputs, profile, image.user),
+        ),
         publish=tuple(parse_publish(text) for text in request.publish),
+        user=image.user,
         limits=limits_of(settings),
         policy=inputs.policy,
         disabled=frozenset(request.disable),
@@ -221,92 +192,16 @@ def _environment(
     return env, warnings
 
 
-def _state(inputs: Inputs, profile: Profile | None, owner: tuple[int, int]) -> tuple[Mount, ...]:
+def _state(inputs: Inputs, profile: Profile | None, user: SandboxUser) -> tuple[Mount, ...]:
     """The agent's own settings and history, kept apart from the host's, if that is wanted."""
     if profile is None or inputs.settings.state != "kept":
         return ()
-    home = SandboxUser().home
-    return tuple(
-        _kept(inputs.paths.data, profile.name, home, part, owner) for part in profile.state
-    )
+    kept = inputs.paths.data / "agents" / profile.name
+    return tuple(_kept(kept / part, f"{user.home}/{part}") for part in profile.state)
 
 
-def _kept(data: Path, agent: str, home: str, part: str, owner: tuple[int, int]) -> Mount:
-    source = data / "agents" / agent / part
+def _kept(source: Path, target: str) -> Mount:
     source.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = source.stat()
-    return Mount(
-        f"{home}/{part}",
-        source=str(source),
-        read_only=False,
-        map_owner=True,
-        owner=(info.st_uid, info.st_gid),
-    )
-
-
-# --- images -----------------------------------------------------------------------------------
-
-
-def provide_image(
-    inputs: Inputs, profile: Profile | None, workspace: Path, owner: tuple[int, int]
-) -> Image:
-    """The tier that is asked for, or the first that fits."""
-    installed = find_on_host(inputs, profile, workspace)
-    choice = choose_tier(
-        inputs.settings.image,
-        inputs.request.agent or "a shell",
-        profile,
-        Findings(on_host=installed is not None),
-    )
-    note = f"image tier {choice.tier}: {choice.reason}"
-    return evolve(_image(inputs, profile, choice, installed, owner), notes=(note,))
-
-
-def _image(
-    inputs: Inputs,
-    profile: Profile | None,
-    choice: TierChoice,
-    installed: Installed | None,
-    owner: tuple[int, int],
-) -> Image:
-    if choice.tier == "host":
-        return _host(inputs, installed, owner)
-    if choice.tier == "base":
-        base = base_recipe(inputs.settings.base, inputs.paths.cache, SandboxUser())
-        recipe = agent_recipe(base, profile) if profile is not None else base
-        return Image(recipe.reference, "base", recipe, interactive="/bin/bash")
-    return Image(
-        choice.reference, "byo", Recipe(choice.reference, pull=True), mounts=(home_mount(),)
-    )
-
-
-def _host(inputs: Inputs, installed: Installed | None, owner: tuple[int, int]) -> Image:
-    programs = (installed,) if installed is not None else ()
-    host = host_image(inputs.paths.cache, SandboxUser(), owner, programs)
-    shell = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
-    env = {"PATH": host.path}
-    return Image(host.recipe.reference, "host", host.recipe, host.mounts, env, shell)
-
-
-def home_mount() -> Mount:
-    """A home in memory, for images that have none for the agent."""
-    return Mount(SandboxUser().home, kind="tmpfs", read_only=False, size=_HOME_SIZE, mode=0o1777)
-
-
-def find_on_host(inputs: Inputs, profile: Profile | None, workspace: Path) -> Installed | None:
-    """The agent, command or shell on the host, without what the workspace shows anyway."""
-    name = profile.command[0] if profile is not None else inputs.request.agent or "/bin/sh"
-    if "/" in name and not name.startswith("/"):
-        # A path in the workspace: the sandbox will tell whether it is there.
-        return Installed(workspace / name)
-    search = inputs.search
-    if profile is not None:
-        search = Search.of(":".join(map(str, search.directories)), search.home, profile.look)
-    found = locate(name, search, profile.binds if profile is not None else ())
-    if found is None:
-        return None
-    outside = tuple(path for path in found.binds if not path.is_relative_to(workspace))
-    return evolve(found, binds=outside)
-
-
-__all__ = ["NAME_TAKEN", "OPTION_INVALID", "Inputs", "is_system", "make_plan", "plan"]
+    owner = (info.st_uid, info.st_gid)
+    return Mount(target, source=str(source), read_only=False, map_owner=True, owner=owner)

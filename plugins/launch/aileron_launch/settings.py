@@ -136,7 +136,7 @@ class Settings:
     build: Literal["auto", "always", "never"] = setting(
         "auto", "When an image is fetched or built: when it is missing, always, or never."
     )
-    base: BaseImage = setting(_BASE, "The base image.")  # noqa: RUF009 - a field, as attrs.field()
+    base: BaseImage = setting(_BASE, "The base image.")
     workspace: Literal["rw", "ro", "overlay"] = setting(
         "rw",
         "How the sandbox sees the workspace: writable, read-only, or with its changes kept aside "
