@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import trio
 
 from aileron_core.backend import Mount, SandboxUser
+from aileron_core.config.load import load_config
+from aileron_core.config.tables import schema_of
 from aileron_core.daemon.context import Daemon
 from aileron_core.errors import EXIT_USAGE, ErrorCode
 from aileron_core.paths import Paths
@@ -52,21 +53,25 @@ async def plan(request: LaunchRequest, daemon: Daemon, session_id: str) -> Launc
     """
     surroundings = surroundings_of(request, daemon.paths)
     workspace = check_workspace(request.cwd, surroundings, request.uid)
-    settings, policy = await read_settings(daemon, request, workspace)
+    settings, policy = await trio.to_thread.run_sync(read_settings, daemon, request, workspace)
     if request.name is not None:
         await _check_free(daemon, check_name(request.name))
     inputs = Inputs(request, settings, daemon.paths, session_id, policy, search=search_of(request))
     return await trio.to_thread.run_sync(make_plan, inputs)
 
 
-async def read_settings(
-    daemon: Daemon, request: LaunchRequest, workspace: Path
-) -> tuple[Settings, str]:
-    """``[launch]`` as it holds for this request, and the policy's name."""
-    asked: Any = daemon
-    config = await asked.config(
+def read_settings(daemon: Daemon, request: LaunchRequest, workspace: Path) -> tuple[Settings, str]:
+    """``[launch]`` as it holds for this request, and the policy's name.
+
+    Raises:
+        AileronError: ``config-…``.
+    """
+    home = {"HOME": request.home} if request.home else {}
+    config = load_config(
+        schema_of(daemon.hooks),
+        paths=daemon.paths,
         project=workspace,
-        environment=request.environment,
+        environ={**request.environment, **home},
         flags=request.flags,
         config_file=Path(request.config) if request.config is not None else None,
     )
