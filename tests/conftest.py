@@ -52,6 +52,14 @@ def tiny_image() -> str:
     return builder.tiny_image()
 
 
+@pytest.fixture(scope="session")
+def base_image() -> str:
+    """What ``launch --image`` gets for the base tier; built now when ``make setup`` did not."""
+    with real_aileron.running() as runner:
+        runner.ok("sandbox", "build", "--image", "base", timeout=900)
+    return "base"
+
+
 @pytest.fixture
 def kernel_cannot() -> Any:
     """Call it with what this kernel lacks, after *trying* it: skips, in CI too."""
