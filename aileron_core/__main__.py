@@ -16,6 +16,13 @@ def main() -> int:
 
         sys.stdout.write(f"aileron {__version__}\n")
         return 0
+    if sys.argv[1:] == ["--help"]:
+        from aileron_core.cli.help_cache import recall
+
+        text = recall()
+        if text is not None:
+            sys.stdout.write(text)
+            return 0
     try:
         from aileron_core.cli.main import run
 

@@ -81,6 +81,11 @@ class App:
         return resolve(schema_of(self.hooks), evolve(self.sources, flags=flags or {}))
 
     @property
+    def is_plain(self) -> bool:
+        """This is the process's own command line, and no global option changes what is loaded."""
+        return self.environ == os.environ and not self.disable and self.config_file is None
+
+    @property
     def loaded_hooks(self) -> Hooks | None:
         """The plugins, if anything has asked for them yet."""
         found: Hooks | None = self.__dict__.get("hooks")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from aileron_core import builtin
+from aileron_core.cli import options
 from aileron_core.cli.app import App
+from aileron_core.cli.help_cache import remember
 from aileron_core.cli.options import add_globals, group_options
 from aileron_core.errors import EXIT_USAGE, AileronError, ErrorCode
 from aileron_core.nearest import did_you_mean
+from aileron_core.plugins.facade import Hooks
 from aileron_core.plugins.facts import PLUGIN_BROKEN, leave_out
+from aileron_core.plugins.scan import find_points
 from aileron_core.records import Mode
 
 MODE_UNKNOWN = ErrorCode("mode-unknown", EXIT_USAGE, "There is no such mode (subcommand).")
@@ -37,11 +43,34 @@ class ModeGroup(click.Group):
             raise _unknown(ctx.obj, cmd_name)
         return add_globals(_load(mode))
 
+    def get_help(self, ctx: click.Context) -> str:
+        """The help text; kept for the next time, if it is that of ``aileron --help`` alone."""
+        text = super().get_help(ctx)
+        app: App = ctx.obj
+        hooks = app.loaded_hooks
+        if hooks is not None and not hooks.broken and app.is_plain:
+            remember(text + "\n", [*_DEPENDS, *_depends(app, hooks)])
+        return text
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The summaries of all modes, without importing one."""
         modes = _modes_or_core(ctx.obj)
         with formatter.section("Modes"):
             formatter.write_dl([(name, modes[name].summary) for name in sorted(modes)])
+
+
+_DEPENDS = [__file__, *filter(None, (builtin.__file__, options.__file__))]
+
+
+def _depends(app: App, hooks: Hooks) -> list[str]:
+    """The files that the list of modes comes from."""
+    modules = (sys.modules.get(fact.module.partition(":")[0]) for fact in hooks.plugins)
+    return [
+        str(app.paths.system_config),
+        str(app.paths.user_config),
+        *find_points(app.paths.cache).sources,
+        *(module.__file__ for module in modules if module is not None and module.__file__),
+    ]
 
 
 def _modes(app: App) -> dict[str, Mode]:

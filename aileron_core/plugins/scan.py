@@ -12,9 +12,11 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from attrs import frozen
 
 from aileron_core.hookspecs import ENTRY_POINT_GROUP
 from aileron_core.plugins.facts import EntryPoint
@@ -25,16 +27,29 @@ Stamp = list[Any]
 _FORMAT = 1
 
 
+@frozen
+class Points:
+    """What a scan found."""
+
+    plugins: tuple[EntryPoint, ...]
+    sources: tuple[str, ...] = ()
+    """The files that said so."""
+
+
 def scan(cache_directory: Path | None) -> tuple[EntryPoint, ...]:
     """Every plugin that is installed, from the cache when nothing has changed since."""
+    return find_points(cache_directory).plugins
+
+
+def find_points(cache_directory: Path | None) -> Points:
+    """What `scan` gives, with the files that it comes from."""
     if cache_directory is None:
-        return _scan_metadata()[0]
+        return _scan_metadata()
     file = _cache_file(cache_directory)
-    cached = _read(file)
-    if cached is not None:
-        return cached
-    found, sources = _scan_metadata()
-    _write(file, found, sources)
+    found = _read(file)
+    if found is None:
+        found = _scan_metadata()
+        _write(file, found)
     return found
 
 
@@ -54,24 +69,25 @@ def _changed(path: str) -> int | None:
         return None
 
 
-def _read(file: Path) -> tuple[EntryPoint, ...] | None:
+def _read(file: Path) -> Points | None:
     try:
         kept = json.loads(file.read_bytes())
         if kept["format"] != _FORMAT or kept["path"] != _stamps(sys.path):
             return None
-        if kept["sources"] != _stamps(path for path, _ in kept["sources"]):
+        sources = [str(path) for path, _ in kept["sources"]]
+        if kept["sources"] != _stamps(sources):
             return None
-        return tuple(EntryPoint(*map(str, line)) for line in kept["plugins"])
+        return Points(tuple(EntryPoint(*map(str, p)) for p in kept["plugins"]), tuple(sources))
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
-def _write(file: Path, found: Sequence[EntryPoint], sources: Iterable[str]) -> None:
+def _write(file: Path, found: Points) -> None:
     kept = {
         "format": _FORMAT,
         "path": _stamps(sys.path),
-        "sources": _stamps(sources),
-        "plugins": [[p.name, p.value, p.distribution, p.version] for p in found],
+        "sources": _stamps(found.sources),
+        "plugins": [[p.name, p.value, p.distribution, p.version] for p in found.plugins],
     }
     part = file.with_suffix(f".{os.getpid()}.part")
     try:
@@ -82,7 +98,7 @@ def _write(file: Path, found: Sequence[EntryPoint], sources: Iterable[str]) -> N
         part.unlink(missing_ok=True)
 
 
-def _scan_metadata() -> tuple[tuple[EntryPoint, ...], list[str]]:
+def _scan_metadata() -> Points:
     from importlib.metadata import entry_points  # 40 ms with the scan; the cache saves both
 
     found, sources = [], []
@@ -99,7 +115,7 @@ def _scan_metadata() -> tuple[tuple[EntryPoint, ...], list[str]]:
         if dist is not None:
             sources.append(str(dist.locate_file(f"{_directory(dist)}/entry_points.txt")))
     found.sort(key=lambda p: (p.name, p.distribution))
-    return tuple(found), sorted(set(sources))
+    return Points(tuple(found), tuple(sorted(set(sources))))
 
 
 def _directory(dist: Any) -> str:
