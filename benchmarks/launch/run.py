@@ -116,9 +116,9 @@ def table(found: dict[str, object]) -> str:
     held = "met" if rows["aileron launch"]["ratio"] <= TARGET else "NOT met"
     lines += [
         "",
-        f"Target: at most {TARGET} × `{NONE}`: **{held}**. Rounds: {found['rounds']}, interleaved. "
-        f"Resident memory of the daemon: {found['daemon_idle_mb']} MB idle, "
-        f"{found['daemon_after_mb']} MB after them.",
+        f"Target: a ratio of at most {TARGET} to `{NONE}`: **{held}**.",
+        f"Rounds: {found['rounds']}, interleaved. Resident memory of the daemon:",
+        f"{found['daemon_idle_mb']} MB idle, {found['daemon_after_mb']} MB after them.",
         f"Machine: {found['machine']}.",
     ]
     return "\n".join(lines)
