@@ -1,6 +1,6 @@
 """From what a person typed to what will be done: `plan`.
 
-`plan` asks the daemon for the configuration and whether names are taken; `make_plan` does the rest
+`plan` reads the configuration that holds for the request; `make_plan` does the rest
 from data and from looking at the host's files. Nothing is created but small archives in the cache.
 """
 
@@ -16,7 +16,6 @@ from aileron_core.backend import Mount, SandboxUser
 from aileron_core.config.load import load_config
 from aileron_core.config.tables import schema_of
 from aileron_core.daemon.context import Daemon
-from aileron_core.errors import EXIT_USAGE, ErrorCode
 from aileron_core.paths import Paths
 from aileron_core.sessions.plan import LaunchPlan, LaunchRequest, WorkspacePlan
 from aileron_launch.decide import (
@@ -39,8 +38,6 @@ from aileron_launch.settings import Settings
 from aileron_launch.tiers import Image, Inputs, provide_image
 from aileron_launch.workspace import Surroundings, check_workspace, protect
 
-NAME_TAKEN = ErrorCode("name-taken", EXIT_USAGE, "A session of that name is running.")
-
 NO_NETWORK = "no network: the data plane is not part of this version"
 
 
@@ -54,8 +51,6 @@ async def plan(request: LaunchRequest, daemon: Daemon, session_id: str) -> Launc
     surroundings = surroundings_of(request, daemon.paths)
     workspace = check_workspace(request.cwd, surroundings, request.uid)
     settings, policy = await trio.to_thread.run_sync(read_settings, daemon, request, workspace)
-    if request.name is not None:
-        await _check_free(daemon, check_name(request.name))
     inputs = Inputs(request, settings, daemon.paths, session_id, policy, search=search_of(request))
     return await trio.to_thread.run_sync(make_plan, inputs)
 
@@ -77,14 +72,6 @@ def read_settings(daemon: Daemon, request: LaunchRequest, workspace: Path) -> tu
     )
     policy = config.table("policy", object)
     return config.table("launch", Settings), str(getattr(policy, "use", "developer"))
-
-
-async def _check_free(daemon: Daemon, name: str) -> None:
-    if any(summary.name == name for summary in await daemon.sessions.summaries()):
-        raise NAME_TAKEN(
-            f"a session called {name!r} is running",
-            hints=["choose another --name", f"aileron sessions stop {name}"],
-        )
 
 
 def surroundings_of(request: LaunchRequest, paths: Paths) -> Surroundings:
@@ -117,7 +104,9 @@ def make_plan(inputs: Inputs) -> LaunchPlan:
     )
     return LaunchPlan(
         session=inputs.session,
-        name=request.name or default_name(request, inputs.session),
+        name=check_name(request.name)
+        if request.name is not None
+        else default_name(request, inputs.session),
         agent=request.agent or "shell",
         image=image.reference,
         tier=image.tier,

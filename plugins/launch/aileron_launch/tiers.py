@@ -28,8 +28,6 @@ from aileron_launch.profiles import Profile
 from aileron_launch.settings import Settings
 
 TRUST = "read .devcontainer/, then: aileron config trust"
-_HOME_SIZE = 1 << 30
-"""Bytes of a home in memory, which counts against the memory limit anyway."""
 
 
 @frozen
@@ -116,7 +114,6 @@ def _devcontainer(profile: Profile | None, found: Devcontainer) -> Image:
         recipe.reference,
         "devcontainer",
         recipe,
-        mounts=() if found.user is not None else (home_mount(),),
         user=found.user or SandboxUser(),
     )
 
@@ -138,7 +135,7 @@ def _image(
 
 
 def _byo(reference: str) -> Image:
-    return Image(reference, "byo", Recipe(reference, pull=True), mounts=(home_mount(),))
+    return Image(reference, "byo", Recipe(reference, pull=True))
 
 
 def _host(inputs: Inputs, installed: Installed | None, owner: tuple[int, int]) -> Image:
@@ -147,11 +144,6 @@ def _host(inputs: Inputs, installed: Installed | None, owner: tuple[int, int]) -
     shell = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
     env = {"PATH": host.path}
     return Image(host.recipe.reference, "host", host.recipe, host.mounts, env, interactive=shell)
-
-
-def home_mount() -> Mount:
-    """A home in memory, for images that have none for the agent."""
-    return Mount(SandboxUser().home, kind="tmpfs", read_only=False, size=_HOME_SIZE, mode=0o1777)
 
 
 def find_on_host(inputs: Inputs, profile: Profile | None, workspace: Path) -> Installed | None:
