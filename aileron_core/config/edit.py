@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tomlkit
@@ -80,7 +80,8 @@ def write_private(file: Path, content: bytes) -> None:
             os.fsync(descriptor)
         part.replace(real)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise _unwritable(file, error) from error
 
 
