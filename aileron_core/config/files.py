@@ -63,9 +63,10 @@ def read_bytes(path: Path, *, hostile: bool = False) -> bytes | None:
         return None
     except (OSError, ValueError) as error:
         raise _unreadable(path, _refusal(error)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _unreadable(path, "it is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _unreadable(path, "it is not a regular file")
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise _unreadable(path, f"it is bigger than {MOST_BYTES} bytes")
