@@ -122,7 +122,6 @@ def aileron_settings() -> type[Any]:
         def aileron_settings():
             return Settings
     """
-    raise NotImplementedError
 
 
 @hookspec
