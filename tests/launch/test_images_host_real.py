@@ -50,7 +50,7 @@ async def test_system_directories_are_read_only(person: Any, run_in_sandbox: Any
 
 
 async def test_a_node_package_in_a_home_runs(person: Any, run_in_sandbox: Any) -> None:
-    """An agent that npm installed in the home runs at its own path; the rest of the home is hidden."""
+    """An npm agent in a home runs at its own path; the rest of the home is hidden."""
     package = "home/.npm-global/lib/node_modules/@x/agent"
     script = '#!/bin/sh\ncat "$(dirname "$(readlink -f "$0")")/data"; ls -A ~+ "$1"\n'
     person.program(f"{package}/cli.sh", script)

@@ -43,12 +43,16 @@ async def run_plan(plan: LaunchPlan, *argv: str) -> Ran:
             (root / name).mkdir(mode=0o755 if name == "inside" else 0o700)
         (root / "inside" / "tools.txt").write_text("")
         backend = await open_backend(BackendContext(str(root / "run"), str(root / "state")))
+        was_there = await backend.image(plan.image) is not None
         try:
             await provide(backend, labelled(plan.recipe))
             return await _run(backend, _spec(plan, root, argv))
         finally:
             with trio.CancelScope(shield=True):
                 await backend.aclose()
+                if plan.tier == "host" and not was_there:
+                    command = ["podman", "rmi", "--ignore", plan.image]
+                    await trio.run_process(command, capture_stdout=True, capture_stderr=True)
 
 
 async def provide(backend: Backend, recipe: Recipe | None) -> None:

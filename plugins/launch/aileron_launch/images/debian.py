@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import tempfile
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE  # noqa: TID251 - the constants that trio.run_process takes
@@ -60,11 +63,15 @@ async def _make(recipe: Recipe, target: Path, progress: Progress, user: SandboxU
     await trio.Path(target.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     progress(f"making the base image from Debian {recipe.labels[SUITE_LABEL]} (about a minute)")
+    scratch = Path(tempfile.mkdtemp(prefix="aileron-base-"))
+    os.chmod(scratch, 0o711)  # noqa: S103 - apt's own user goes through it
     try:
-        await _run(arguments(program, recipe, part, user), progress)
+        await _run(arguments(program, recipe, part, user), scratch, progress)
         await trio.to_thread.run_sync(part.replace, target)
     finally:
         part.unlink(missing_ok=True)
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(partial(shutil.rmtree, scratch, ignore_errors=True))
 
 
 def arguments(program: str, recipe: Recipe, part: Path, user: SandboxUser) -> list[str]:
@@ -79,13 +86,14 @@ def arguments(program: str, recipe: Recipe, part: Path, user: SandboxUser) -> li
     return [*command, mirror] if mirror else command
 
 
-async def _run(command: list[str], progress: Progress) -> None:
+async def _run(command: list[str], scratch: Path, progress: Progress) -> None:
     """Run it, telling its lines; cancelled, it is asked to clean up after itself."""
     environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
-    environment |= {"SOURCE_DATE_EPOCH": _EPOCH, "LC_ALL": "C.UTF-8"}
+    environment |= {"SOURCE_DATE_EPOCH": _EPOCH, "LC_ALL": "C.UTF-8", "TMPDIR": str(scratch)}
     last: deque[str] = deque(maxlen=_KEPT_LINES)
     async with trio.open_nursery() as nursery:
         start = partial(trio.run_process, command, check=False, env=environment)
+        start = partial(start, start_new_session=True, deliver_cancel=_end)
         process: trio.Process = await nursery.start(partial(start, stdout=DEVNULL, stderr=PIPE))
         assert process.stderr is not None
         await _tell(process.stderr, progress, last)
@@ -101,7 +109,19 @@ async def _run(command: list[str], progress: Progress) -> None:
         )
 
 
-_PASSED = ("PATH", "HOME", "http_proxy", "https_proxy", "no_proxy", "TMPDIR")
+_PASSED = ("PATH", "HOME", "http_proxy", "https_proxy", "no_proxy")
+_CLEANING = 30.0
+"""Seconds that it may take to unmount and remove what it made."""
+
+
+async def _end(process: trio.Process) -> None:
+    """End the whole group: the first process waits for its children and ignores signals itself."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with trio.move_on_after(_CLEANING):
+            await process.wait()
+            return
 
 
 async def _tell(stream: trio.abc.ReceiveStream, progress: Progress, last: deque[str]) -> None:
