@@ -1,0 +1,155 @@
+"""A session's directory on the host, and what of it the sandbox sees under ``/run/aileron``.
+
+``Paths.session_runtime(id)/inside`` is mounted there read-only: certificates, the token, ``bin/``,
+``tools.txt`` and what plugins add. The token itself is kept nowhere else; its SHA-256 is in the
+database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from attrs import frozen
+
+from aileron_core.errors import EXIT_CONFIG, EXIT_OS, AileronError, ErrorCode
+from aileron_core.paths import make_private
+from aileron_core.records import HelperFile
+from aileron_core.sessions.certificates import CERTIFICATES_BROKEN
+
+HELPER_INVALID = ErrorCode(
+    "helper-invalid", EXIT_CONFIG, "A plugin's helper file has a path that cannot be used."
+)
+HOST_REFUSED = ErrorCode(
+    "host-refused", EXIT_OS, "The machine refused what a session needs: full disk, no rights."
+)
+
+TOKEN_BYTES = 32
+RESERVED = frozenset({"ca.pem", "ca-bundle.pem", "token", "bin"})
+"""Names under /run/aileron that no plugin may give."""
+
+
+@frozen
+class SessionFiles:
+    """The directories of one session."""
+
+    root: Path
+
+    @property
+    def inside(self) -> Path:
+        """What the sandbox sees as ``/run/aileron``."""
+        return self.root / "inside"
+
+    @property
+    def seen(self) -> tuple[Path, ...]:
+        """Files that sandboxes need to exist before they are created."""
+        return (self.inside, self.inside / "tools.txt")
+
+
+def new_token() -> str:
+    """A session's token: 256 random bits, URL-safe text."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def token_digest(token: str) -> str:
+    """SHA-256 of a token, in hexadecimal: what is stored and compared."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def write_files(
+    files: SessionFiles,
+    *,
+    token: str,
+    ca: bytes,
+    roots: bytes,
+    tools: str,
+    helpers: Iterable[HelperFile],
+) -> None:
+    """Make the session's directory and everything in it.
+
+    Raises:
+        AileronError: ``host-refused`` (a full disk), ``helper-invalid``, ``certificates-broken``.
+    """
+    with host_errors(f"write the session's files in {files.root}"):
+        make_private(files.root.parent)
+        files.root.mkdir(mode=0o700)
+        files.inside.mkdir(mode=0o755)
+        (files.inside / "bin").mkdir(mode=0o755)
+        _write(files.inside / "token", token.encode(), 0o400)
+        _write(files.inside / "ca.pem", ca, 0o444)
+        _write(files.inside / "tools.txt", tools.encode(), 0o444)
+        write_bundle(files, roots, ca)
+        for helper in helpers:
+            _write_helper(files.inside, helper)
+        # Last, so that a umask of the daemon's cannot have taken the reading away.
+        for directory in (files.inside, files.inside / "bin"):
+            directory.chmod(0o755)
+
+
+def write_bundle(files: SessionFiles, roots: bytes, ca: bytes) -> None:
+    """``ca-bundle.pem``: the image's own roots and the session's CA, read back and compared."""
+    target = files.inside / "ca-bundle.pem"
+    content = roots + ca
+    with host_errors(f"write {target}"):
+        target.unlink(missing_ok=True)
+        _write(target, content, 0o444)
+        if target.read_bytes() != content or b"\0" in content:
+            raise CERTIFICATES_BROKEN(f"{target} does not hold what was written")
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory with everything in it; gone already is fine.
+
+    Raises:
+        AileronError: ``host-refused`` when something of it stays.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        raise HOST_REFUSED(f"{directory} cannot be removed", hints=[f"rm -rf {directory}"])
+
+
+class host_errors(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads like a function
+    """An `OSError` inside becomes ``host-refused``, which says what was being done."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            raise host_refused(self._doing, error) from error
+
+
+def host_refused(doing: str, error: OSError) -> AileronError:
+    """The error for an `OSError` that happened while ``doing``."""
+    place = error.filename or "the disk"
+    hints = {
+        28: [f"free space on the file system of {place} (df -h)"],  # ENOSPC
+        122: [f"free space within your quota on the file system of {place}"],  # EDQUOT
+        30: [f"make the file system of {place} writable"],  # EROFS
+        13: [f"check the owner and mode of {place}"],  # EACCES
+        24: ["raise the limit of open files (ulimit -n) and restart the daemon"],  # EMFILE
+    }.get(error.errno or 0, ["aileron doctor"])
+    return HOST_REFUSED(f"cannot {doing}", why=error.strerror or str(error), hints=hints)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, mode), "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), mode)
+
+
+def _write_helper(inside: Path, helper: HelperFile) -> None:
+    path = PurePosixPath(helper.path)
+    if path.is_absolute() or ".." in path.parts or not path.parts or str(path) in RESERVED:
+        raise HELPER_INVALID(
+            f"a plugin gives the helper file {helper.path!r}, which is not allowed"
+        )
+    target = inside / path
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _write(target, helper.content, helper.mode & 0o777)

@@ -1,0 +1,482 @@
+"""One session from its plan to its end: the order of docs/architecture.md, step by step.
+
+Everything happens in one task, so that whatever interrupts it (a failure, Ctrl-C, the daemon's end)
+unwinds through the same undo list, newest first, shielded.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import Any, Protocol
+
+import structlog
+import trio
+from attrs import define, evolve, field, frozen
+
+from aileron_core.backend import Backend, Exit, ImageInfo, Sandbox, SandboxSpec, Stream
+from aileron_core.daemon.context import Daemon, SessionSummary
+from aileron_core.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_TIMEOUT,
+    EXIT_UNAVAILABLE,
+    AileronError,
+    ErrorCode,
+)
+from aileron_core.records import Service, Session, SessionState
+from aileron_core.sessions import prepare
+from aileron_core.sessions import spec as specs
+from aileron_core.sessions.certificates import SessionAuthority
+from aileron_core.sessions.files import SessionFiles, new_token, remove_tree, token_digest
+from aileron_core.sessions.frames import Frame, encode_json
+from aileron_core.sessions.hub import Hub
+from aileron_core.sessions.plan import LaunchPlan
+from aileron_core.sessions.services import ServiceGroup, open_services
+from aileron_core.sessions.store import SessionStore
+from aileron_core.sessions.stubs import StubKeeper
+from aileron_core.sessions.undo import Undo, as_error, step
+
+SESSION_ABORTED = ErrorCode(
+    "session-aborted", EXIT_INTERRUPTED, "The launch was ended before the agent started."
+)
+NOBODY_ATTACHED = ErrorCode(
+    "nobody-attached", EXIT_UNAVAILABLE, "The command that launched a session never opened it."
+)
+
+ATTACH_SECONDS = 20.0
+"""A session that nobody opens this long after it was made ends."""
+GRACE_SECONDS = 10.0
+"""Between asking an agent to end and ending it."""
+LAST_OUTPUT_SECONDS = 5.0
+"""For the rest of the output to arrive once the agent has ended."""
+
+log = structlog.get_logger("aileron.sessions")
+
+
+@frozen
+class Ending:
+    """Why a session is ended from outside, and how."""
+
+    reason: str
+    status: int | None = None
+    """What the session exits with; None: the agent's own status."""
+    signum: int = signal.SIGTERM
+    grace: float = GRACE_SECONDS
+
+
+class Engine(Protocol):
+    """What a run needs of the engine it belongs to."""
+
+    daemon: Daemon
+    store: SessionStore
+    stubs: StubKeeper
+    creations: trio.CapacityLimiter
+    stub_lock: trio.Lock
+
+    def api_service(self, run: Run) -> Service | None:
+        """What answers on the session's API listener."""
+
+    async def validate(
+        self, run: Run, backend: Backend, image: ImageInfo, plan: LaunchPlan
+    ) -> None:
+        """Refuse an image that cannot run an agent; complete the session's CA bundle."""
+
+
+@define(eq=False)
+class Run:
+    """A session in flight. `live` is its one task; everything else only talks to it."""
+
+    engine: Engine
+    plan: LaunchPlan
+    session: Session
+    summary: SessionSummary
+    hub: Hub
+    progress: Callable[[str], None]
+    ready: trio.Event = field(factory=trio.Event)
+    """It waits for its console (a detached one: it has started), or it has failed."""
+    finished: trio.Event = field(factory=trio.Event)
+    error: AileronError | None = None
+    """Why it failed."""
+    exit: Exit | None = None
+    stream: Stream | None = None
+    sandbox: Sandbox | None = None
+    backend: Backend | None = None
+    spec: SandboxSpec | None = None
+    authority: SessionAuthority | None = field(default=None, repr=False)
+    token: str = field(factory=new_token, repr=False)
+    size: tuple[int, int] = (0, 0)
+    left: list[str] = field(factory=list)
+    services: ServiceGroup | None = None
+    _scope: trio.CancelScope = field(factory=trio.CancelScope)
+    _start_wanted: trio.Event = field(factory=trio.Event)
+    _started: trio.Event = field(factory=trio.Event)
+    _end_wanted: trio.Event = field(factory=trio.Event)
+    _ending: Ending | None = None
+
+    # --- for others ---------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """The agent has started and the sandbox is there."""
+        return self.stream is not None and self.session.state is SessionState.RUNNING
+
+    @property
+    def token_digest(self) -> str:
+        """SHA-256 of the session's token."""
+        return token_digest(self.token)
+
+    def start(self, rows: int = 0, columns: int = 0) -> bool:
+        """The console is there: run the agent's first instruction. False when that was done."""
+        if self._start_wanted.is_set() or not self.ready.is_set():
+            return False
+        self.size = (rows, columns)
+        self._start_wanted.set()
+        return True
+
+    async def started(self) -> None:
+        """Until the agent runs; returns as well when the session has failed before."""
+        async with trio.open_nursery() as nursery:
+            for event in (self._started, self.finished):
+                nursery.start_soon(_cancel_when, event, nursery.cancel_scope)
+
+    def end(self, ending: Ending) -> None:
+        """End it; the first reason counts. Before the agent has started everything is undone."""
+        if self._ending is not None:
+            return
+        self._ending = ending
+        self._end_wanted.set()
+        if not self._started.is_set():
+            self._scope.cancel()
+
+    # --- the one task -------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Carry out the plan to the session's end; failures are kept in ``error``."""
+        try:
+            with self._scope:
+                await self._carry_out()
+            if self._scope.cancelled_caught:
+                self.error = self.error or self._aborted()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the session ends and says why
+            self.error = as_error(error)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._finish()
+
+    async def _carry_out(self) -> None:
+        async with AsyncExitStack() as stack:
+            undo = Undo(stack, self.left)
+            with step("plan"):
+                contributions = self._plan()
+            with step("prepare"):
+                image = await self._prepare(undo, contributions)
+            async with self.engine.creations:
+                with step("create"):
+                    await self._create(undo, image, contributions)
+                with step("listen"):
+                    await self._listen(undo, contributions)
+            await self._become(SessionState.CREATED, sandbox=self._sandbox.id)
+            with step("start"):
+                stream = await self._start(undo)
+            with step("run"):
+                self.exit = await self._supervise(stream)
+            with step("end"):
+                await self._become(SessionState.ENDING)
+
+    def _plan(self) -> specs.Contributions:
+        """What plugins add; nothing is touched yet."""
+        hooks = self.engine.daemon.hooks
+        hooks.require_whole(self.plan.disabled)
+        contributions = hooks.contributions(self.session)
+        specs.listeners(contributions)  # clashes are found before anything is made
+        return contributions
+
+    # --- prepare ------------------------------------------------------------------------------
+
+    async def _prepare(self, undo: Undo, contributions: specs.Contributions) -> ImageInfo:
+        daemon = self.engine.daemon
+        self.backend = await daemon.backend(self.plan.backend, self.plan.connection)
+        self.plan = await prepare.settle_protected(self.plan)
+        image: list[ImageInfo] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._image, self.backend, image)
+            nursery.start_soon(self._files, undo, contributions)
+            await self._stubs(undo)
+        return image[0]
+
+    async def _image(self, backend: Backend, found: list[ImageInfo]) -> None:
+        found.append(await prepare.ensure_image(backend, self.plan, self.progress))
+
+    async def _files(self, undo: Undo, contributions: specs.Contributions) -> None:
+        files = self._session_files
+        self.authority = SessionAuthority(
+            self.plan.session, now=time.time(), lifetime=self.plan.timeout
+        )
+        undo.later("the CA key", self._destroy_key)
+        undo.later(f"the directory {files.root}", partial(_in_thread, remove_tree, files.root))
+        write = partial(
+            prepare.write_session_files,
+            files,
+            contributions,
+            self.authority,
+            token=self.token,
+            roots=b"",
+        )
+        await trio.to_thread.run_sync(write)
+
+    async def _stubs(self, undo: Undo) -> None:
+        paths, workspace = self.engine.daemon.paths, self.plan.workspace
+        await trio.to_thread.run_sync(prepare.make_directories, paths, self.plan)
+        if workspace.mode == "ro":
+            return
+        root, below = prepare.stub_root(paths, workspace, self.plan.session)
+        undo.later("stubs of protected paths", self._remove_stubs)
+        make = partial(
+            self.engine.stubs.make,
+            self.plan.session,
+            root,
+            workspace.protected,
+            owner=workspace.owner,
+            journal=prepare.journal_of(paths, self.plan.session),
+            below=below,
+        )
+        async with self.engine.stub_lock:
+            await trio.to_thread.run_sync(make)
+
+    async def _remove_stubs(self) -> None:
+        journal = prepare.journal_of(self.engine.daemon.paths, self.plan.session)
+        async with self.engine.stub_lock:
+            await trio.to_thread.run_sync(self.engine.stubs.release, self.plan.session, journal)
+
+    async def _destroy_key(self) -> None:
+        if self.authority is not None:
+            self.authority.destroy()
+
+    @property
+    def _session_files(self) -> SessionFiles:
+        return SessionFiles(self.engine.daemon.paths.session_runtime(self.plan.session))
+
+    # --- create and listen --------------------------------------------------------------------
+
+    async def _create(
+        self, undo: Undo, image: ImageInfo, contributions: specs.Contributions
+    ) -> None:
+        backend = self._backend
+        self.spec = self._compose(image, contributions)
+        notes = specs.require_capabilities(backend, self.spec, contributions)
+        self.session.notes.extend(notes)
+        await self.engine.validate(self, backend, image, self.plan)
+        self.sandbox = await backend.create(self.spec)
+        undo.later("the sandbox", self._remove_sandbox)
+
+    def _compose(self, image: ImageInfo, contributions: specs.Contributions) -> SandboxSpec:
+        inputs = prepare.spec_inputs(self.engine.daemon.paths, self.plan, contributions)
+        return specs.compose(self.plan, evolve(inputs, token=self.token, image_env=dict(image.env)))
+
+    async def _listen(self, undo: Undo, contributions: specs.Contributions) -> None:
+        wanted = specs.listeners(contributions)
+        sockets = await self._backend.listen(self._sandbox, wanted)
+        undo.later("the listeners", self._close_listeners)
+        self.session.listeners.update(sockets)
+        self.services = await undo.stack.enter_async_context(open_services(self._service_failed))
+        # Once more, so that it runs before the services are stopped: they outlive the sandbox.
+        undo.later("the sandbox", self._remove_sandbox)
+        for service in self._all_services():
+            await self.services.start(service)
+
+    def _all_services(self) -> list[Service]:
+        api = self.engine.api_service(self)
+        own = [] if api is None else [api]
+        return [*own, *self.engine.daemon.hooks.services(self.session)]
+
+    async def _remove_sandbox(self) -> None:
+        if self.sandbox is not None:
+            await self._backend.remove(self.sandbox)
+            self.sandbox = None
+
+    async def _close_listeners(self) -> None:
+        for listener in self.session.listeners.values():
+            with suppress(OSError):
+                listener.close()
+        self.session.listeners.clear()
+
+    def _service_failed(self, error: AileronError) -> None:
+        self.error = error
+        self.end(Ending(error.message, status=error.exit_status, grace=0.0))
+
+    # --- start and run ------------------------------------------------------------------------
+
+    async def _start(self, undo: Undo) -> Stream:
+        """Wait for the console, then run the agent's first instruction."""
+        if not self.plan.detach:
+            self.ready.set()
+            await self._wait_for_console()
+        stream = await self._backend.open(self._sandbox)
+        undo.later("the stream", stream.aclose)
+        self.stream = stream
+        if all(self.size):
+            with suppress(AileronError):
+                await stream.resize(*self.size)
+        await self._become(SessionState.RUNNING, started=time.time())
+        self._started.set()
+        self.ready.set()
+        return stream
+
+    async def _wait_for_console(self) -> None:
+        with trio.move_on_after(ATTACH_SECONDS) as patience:
+            await self._start_wanted.wait()
+        if patience.cancelled_caught:
+            raise NOBODY_ATTACHED(
+                "nobody opened the session's console", why="the command that launched it is gone"
+            )
+
+    async def _supervise(self, stream: Stream) -> Exit:
+        """Until the agent has ended and what it printed has been passed on."""
+        pumped = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pump, stream, pumped)
+            nursery.start_soon(self._enforce_end, stream)
+            if self.plan.timeout is not None:
+                nursery.start_soon(self._limit_time, self.plan.timeout)
+            how = await stream.wait()
+            await self._last_output(pumped)
+            nursery.cancel_scope.cancel()
+        return how
+
+    async def _pump(self, stream: Stream, pumped: trio.Event) -> None:
+        await self.hub.pump(stream)
+        pumped.set()
+
+    async def _last_output(self, pumped: trio.Event) -> None:
+        """Wait for the rest of the output; as long as it takes while someone is reading it."""
+        while not pumped.is_set():
+            with trio.move_on_after(LAST_OUTPUT_SECONDS) as patience:
+                await pumped.wait()
+            if patience.cancelled_caught and (self._ending or not self.hub.is_blocked):
+                return
+
+    async def _limit_time(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self.end(Ending(f"time limit of {seconds:g} s", status=EXIT_TIMEOUT))
+
+    async def _enforce_end(self, stream: Stream) -> None:
+        """Ask the agent to end, wait, then end it and everything beside it."""
+        await self._end_wanted.wait()
+        ending = self._ending
+        assert ending is not None
+        if ending.grace > 0:
+            await stream.signal(ending.signum)
+            await trio.sleep(ending.grace)
+        await self._backend.remove(self._sandbox)
+
+    # --- end ----------------------------------------------------------------------------------
+
+    async def _finish(self) -> None:
+        """The record's last state, whatever happened; nothing here may raise."""
+        final = self._final_summary()
+        try:
+            await self._become(SessionState(final.state), **_changed(self.summary, final))
+        except Exception as error:  # noqa: BLE001 - the session is over all the same
+            log.error("the end was not recorded", session=final.id, error=str(as_error(error)))
+            self.summary = final
+        self.finished.set()
+        self.ready.set()
+        self.hub.close(self._last_frame())
+
+    def _final_summary(self) -> SessionSummary:
+        status, reason = self._outcome()
+        if self.left:
+            reason += f"; left behind: {', '.join(self.left)}"
+        failed = self.error is not None
+        return evolve(
+            self.summary,
+            state=(SessionState.FAILED if failed else SessionState.ENDED).value,
+            ended=time.time(),
+            exit_status=status,
+            reason=reason,
+            sandbox=None if not self.left else self.summary.sandbox,
+        )
+
+    def _outcome(self) -> tuple[int | None, str]:
+        if self.error is not None:
+            return self.error.exit_status, f"{self.error.message} [{self.error.code}]"
+        if self.exit is None:
+            return None, "daemon ended"
+        status, reason = self.exit.status, "exited"
+        if self._ending is not None:
+            status = status if self._ending.status is None else self._ending.status
+            reason = self._ending.reason
+        return status, f"{reason}; out of memory" if self.exit.oom else reason
+
+    def _last_frame(self) -> bytes:
+        if self.error is not None:
+            detail = {**self.error.to_dict(), "exit_status": self.error.exit_status}
+            return encode_json(Frame.ERROR, detail)
+        return encode_json(
+            Frame.EXIT,
+            {
+                "status": self.summary.exit_status,
+                "reason": self.summary.reason,
+                "state": self.summary.state,
+            },
+        )
+
+    def _aborted(self) -> AileronError:
+        ending = self._ending
+        return SESSION_ABORTED(
+            f"the launch was ended: {ending.reason if ending else 'the daemon ends'}",
+            hints=["aileron launch … starts it again"],
+        )
+
+    async def _become(self, state: SessionState, **changes: Any) -> None:
+        """The next state: recorded and durable when this returns."""
+        self.session.state = state
+        notes = tuple(self.session.notes)
+        self.summary = evolve(self.summary, **{**changes, "state": state.value, "notes": notes})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.engine.store.save, self.summary)
+            await self.engine.daemon.audit.record(
+                f"session.{state.value}", self.plan.session, _facts(self.summary)
+            )
+
+    @property
+    def _backend(self) -> Backend:
+        assert self.backend is not None
+        return self.backend
+
+    @property
+    def _sandbox(self) -> Sandbox:
+        assert self.sandbox is not None
+        return self.sandbox
+
+
+def _changed(before: SessionSummary, after: SessionSummary) -> dict[str, Any]:
+    names = ("ended", "exit_status", "reason", "sandbox")
+    return {name: getattr(after, name) for name in names}
+
+
+def _facts(summary: SessionSummary) -> dict[str, Any]:
+    """What the audit log says of a session: never its command line, which may hold a secret."""
+    return {
+        "name": summary.name,
+        "agent": summary.agent,
+        "image": summary.image,
+        "tier": summary.tier,
+        "backend": summary.backend,
+        "workspace": summary.workspace,
+        "workspace_mode": summary.workspace_mode,
+        "exit_status": summary.exit_status,
+        "reason": summary.reason,
+    }
+
+
+async def _in_thread(work: Callable[..., object], *arguments: object) -> None:
+    await trio.to_thread.run_sync(work, *arguments)
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
