@@ -222,7 +222,6 @@ def recall(sandbox: Sandbox, inspect: Mapping[str, Any]) -> Known:
     pid = int(state.get("Pid") or 0)
     if pid <= 0:
         raise ProcessLookupError(sandbox.id)
-    bundle = os.path.dirname(inspect["OCIConfigPath"])
     return Known(
         id=inspect["Id"],
         session=sandbox.session,
@@ -230,7 +229,7 @@ def recall(sandbox: Sandbox, inspect: Mapping[str, Any]) -> Known:
         pidfd=os.pidfd_open(pid),
         tty=bool(inspect["Config"].get("Tty")),
         stdin=bool(inspect["Config"].get("OpenStdin")),
-        places=watch.find_places(inspect["Id"], int(state.get("ConmonPid") or 0), bundle),
+        places=watch.find_places(inspect["Id"], int(state.get("ConmonPid") or 0), pid),
         started=bool(state.get("Running")) or bool(state.get("Paused")),
     )
 

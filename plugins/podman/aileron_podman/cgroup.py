@@ -44,7 +44,7 @@ def limits(
     paths = hierarchies(proc_cgroup)
     if "memory" in paths or "pids" in paths or "cpu" in paths:
         return _first(paths, read, root)
-    return _second(f"{root}{paths.get('', '/')}", read)
+    return _second(root, paths.get("", "/"), read)
 
 
 def _first(paths: dict[str, str], read: Reader, root: str) -> dict[str, int | float | None]:
@@ -62,7 +62,18 @@ def _first(paths: dict[str, str], read: Reader, root: str) -> dict[str, int | fl
     }
 
 
-def _second(directory: str, read: Reader) -> dict[str, int | float | None]:
+def _second(root: str, path: str, read: Reader) -> dict[str, int | float | None]:
+    """The lowest of the container's and all that hold it: a runtime may put processes one below."""
+    found: dict[str, int | float | None] = dict.fromkeys(("memory", "swap", "pids", "cpus"))
+    parts = path.strip("/").split("/")
+    for count in range(len(parts), 0, -1):
+        for name, value in _held("/".join((root, *parts[:count])), read).items():
+            lowest = [each for each in (found[name], value) if each is not None]
+            found[name] = min(lowest, default=None)
+    return found
+
+
+def _held(directory: str, read: Reader) -> dict[str, int | float | None]:
     quota, _, period = read(f"{directory}/cpu.max").strip().partition(" ")
     return {
         "memory": _number(read(f"{directory}/memory.max")),
@@ -70,3 +81,25 @@ def _second(directory: str, read: Reader) -> dict[str, int | float | None]:
         "pids": _number(read(f"{directory}/pids.max")),
         "cpus": int(quota) / int(period) if quota.isdigit() and period.isdigit() else None,
     }
+
+
+def oom_file(proc_cgroup: str, container: str, root: str = "/sys/fs/cgroup") -> str | None:
+    """Where the kernel counts what it ended in this container for lack of memory.
+
+    Conmon's own file is not relied on: with cgroup v1 it is not always written.
+    """
+    paths = hierarchies(proc_cgroup)
+    first = "memory" in paths
+    path = paths.get("memory" if first else "", "")
+    if f"libpod-{container}" not in path:
+        return None
+    return f"{root}/memory{path}/memory.oom_control" if first else f"{root}{path}/memory.events"
+
+
+def oom_kills(text: str) -> int:
+    """``oom_kill`` of memory.oom_control (v1) or memory.events (v2)."""
+    for line in text.splitlines():
+        name, _, count = line.partition(" ")
+        if name == "oom_kill" and count.strip().isdigit():
+            return int(count)
+    return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -147,7 +148,11 @@ class Creator:
                 answer = await self.rest.call("POST", path, body=body)
             await trio.lowlevel.checkpoint_if_cancelled()
         except ApiError as error:
-            if image and error.status == 404:
+            # 4.x answers 500 for it.
+            absent = error.status == 404 or re.search(
+                "no such image|image not known", error.message
+            )
+            if image and absent:
                 raise IMAGE_ABSENT(
                     f"the image {image} is not on this machine",
                     hints=["aileron sandbox build", f"podman pull {image}"],
@@ -162,7 +167,6 @@ class Creator:
             raise SANDBOX_NOT_SEALED(
                 "the sandbox ended before it was started", hints=["aileron doctor"]
             )
-        bundle = os.path.dirname(inspect["OCIConfigPath"])
         return Known(
             id=inspect["Id"],
             session=spec.session,
@@ -170,7 +174,7 @@ class Creator:
             pidfd=os.pidfd_open(pid),
             tty=spec.tty,
             stdin=spec.stdin,
-            places=find_places(inspect["Id"], int(state.get("ConmonPid") or 0), bundle),
+            places=find_places(inspect["Id"], int(state.get("ConmonPid") or 0), pid),
         )
 
     async def _attach(self, known: Known, spec: SandboxSpec, mounts: Sequence[Mount]) -> None:

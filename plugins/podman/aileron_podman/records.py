@@ -22,7 +22,7 @@ class Known:
     """Of the first process; a number alone could come to mean another process."""
     tty: bool
     stdin: bool
-    places: Places | None
+    places: Places
     started: bool = False
 
     def alive(self) -> bool:

@@ -117,9 +117,29 @@ def make_mounts_private() -> None:
     _check(_LIBC.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None))
 
 
+_CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+
+
+def _use_all_capabilities() -> None:
+    """Make every permitted capability of the calling thread effective (capset(2))."""
+    header = struct.pack("<Ii", _CAPABILITY_VERSION_3, 0)
+    data = ctypes.create_string_buffer(24)
+    _check(_LIBC.capget(header, data))
+    low, high = struct.unpack("<6I", data.raw)[1::3]
+    inherited = struct.unpack("<6I", data.raw)[2::3]
+    _check(
+        _LIBC.capset(header, struct.pack("<6I", low, low, inherited[0], high, high, inherited[1]))
+    )
+
+
 def act_as(uid: int, gid: int) -> None:
-    """Who the calling thread is for the file system (setfsuid(2)); verified, as it cannot fail."""
+    """Who the calling thread is for the file system (setfsuid(2)); verified, as it cannot fail.
+
+    It keeps the right to write everywhere, which the kernel takes from any but root: an image may
+    have directories that not even their owner may write.
+    """
     _LIBC.setfsgid(gid)
     _LIBC.setfsuid(uid)
     if _LIBC.setfsuid(-1) != uid or _LIBC.setfsgid(-1) != gid:
         raise PermissionError(f"cannot act as {uid}:{gid} for the file system")
+    _use_all_capabilities()

@@ -14,9 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from aileron_core.backend import Exit
+from aileron_podman import cgroup
 
 # Seconds for conmon to write the status of a process that has ended, before Podman is asked.
 _WRITTEN = 2.0
@@ -25,20 +26,27 @@ _POLL = 0.001
 
 @frozen
 class Places:
-    """Where conmon writes about one container."""
+    """Where conmon and the kernel write about one container's end."""
 
-    exit_file: Path
-    oom_file: Path
+    exit_file: Path | None
+    """None: its directory could not be found."""
+    oom_file: str | None
+    """Where the kernel counts; None: the container has no memory cgroup of its own."""
 
 
-def find_places(container: str, conmon: int, bundle: str) -> Places | None:
-    """From conmon's own arguments; None when they cannot be read."""
+def find_places(container: str, conmon: int, pid: int) -> Places:
+    """From conmon's arguments and the cgroups of the container's first process."""
+    oom_file = cgroup.oom_file(cgroup.read(f"/proc/{pid}/cgroup"), container)
+    return Places(_exit_file(container, conmon), oom_file)
+
+
+def _exit_file(container: str, conmon: int) -> Path | None:
     try:
         arguments = Path(f"/proc/{conmon}/cmdline").read_bytes().split(b"\0")
         directory = os.fsdecode(arguments[arguments.index(b"--exit-dir") + 1])
     except (OSError, ValueError, IndexError):
         return None
-    return Places(Path(directory) / container, Path(bundle) / "oom")
+    return Path(directory) / container
 
 
 async def until_gone(pidfd: int) -> None:
@@ -50,26 +58,26 @@ async def until_gone(pidfd: int) -> None:
         os.close(mine)
 
 
-def _read(places: Places) -> Exit | None:
+def _status(exit_file: Path) -> int | None:
     try:
-        text = places.exit_file.read_text().strip()
+        text = exit_file.read_text().strip()
     except OSError:
         return None
-    if not text.lstrip("-").isdigit():
-        return None
-    return Exit(int(text) & 0xFF, places.oom_file.exists())
+    return int(text) & 0xFF if text.lstrip("-").isdigit() else None
 
 
-async def exit_of(pidfd: int, places: Places | None, ask: Callable[[], Awaitable[Exit]]) -> Exit:
+async def exit_of(pidfd: int, places: Places, ask: Callable[[], Awaitable[Exit]]) -> Exit:
     """How the container with this first process ended; ``ask`` is Podman's slower answer."""
     await until_gone(pidfd)
-    if places is not None:
+    # At once: the cgroup goes when Podman cleans up.
+    oom = places.oom_file is not None and cgroup.oom_kills(cgroup.read(places.oom_file)) > 0
+    if places.exit_file is not None:
         with trio.move_on_after(_WRITTEN):
             while True:
-                if (found := _read(places)) is not None:
-                    return found
+                if (status := _status(places.exit_file)) is not None:
+                    return Exit(status, oom)
                 await trio.sleep(_POLL)
-    return await ask()
+    return evolve(await ask(), oom=oom)
 
 
 def send(pidfd: int, signum: int) -> None:
