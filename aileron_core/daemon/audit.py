@@ -201,15 +201,12 @@ class AuditLog:
     async def follow_entries(self, after: int | None = None) -> AsyncIterator[Entry]:
         """As `follow`, with the whole record. The file is the queue: no buffer can run over."""
         last = self._file.head.seq if after is None else after
-        at = await self._find(last)
         while True:
-            grown = self._grown
-            while at < self._file.size:
-                entries, at = await trio.to_thread.run_sync(self._batch, at)
-                for entry in entries:
-                    if entry.seq > last:
-                        yield entry
-            await grown.wait()
+            await self.wait_beyond(last)
+            head = self._file.head.seq
+            async for entry in self.entries(last, head):
+                yield entry
+            last = head
 
     async def entries(self, after: int = 0, last: int | None = None) -> AsyncIterator[Entry]:
         """The records after number ``after`` up to ``last`` that are there now, in file order."""
@@ -251,9 +248,10 @@ class AuditLog:
             return self._file.size
         return await trio.to_thread.run_sync(_bisect, self.path, self._file.size, after)
 
-    async def wait_grown(self) -> None:
-        """Until one more record is on disk."""
-        await self._grown.wait()
+    async def wait_beyond(self, seq: int) -> None:
+        """Until there is a record with a number greater than ``seq``."""
+        while self._file.head.seq <= seq:
+            await self._grown.wait()
 
     def close(self) -> None:
         """Let go of the file."""

@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from quart_trio import QuartTrio
 
 from aileron_core import __version__
 from aileron_core.backend import Backend, BackendContext
+from aileron_core.config import Config, load_config, schema_of
+from aileron_core.config.layers import read_sources
 from aileron_core.daemon import audit as audit_log
 from aileron_core.daemon.api import host_blueprint
 from aileron_core.daemon.app import app_running, check_version, make_app
@@ -27,7 +30,10 @@ from aileron_core.daemon.audit import AuditLog, open_audit
 from aileron_core.daemon.context import Sessions
 from aileron_core.daemon.database import SqliteDatabase, open_database
 from aileron_core.daemon.gate import DecisionGate
+from aileron_core.daemon.openapi import openapi_blueprint
 from aileron_core.daemon.problems import DAEMON_DRAINING, DAEMON_RUNNING
+from aileron_core.daemon.record_api import record_blueprint
+from aileron_core.daemon.sandbox_api import make_sandbox_app
 from aileron_core.daemon.serve import Bounded, HttpLimits, HttpServer, is_own, listen_on
 from aileron_core.errors import EXIT_USAGE, ErrorCode
 from aileron_core.nearest import did_you_mean
@@ -60,6 +66,8 @@ class LocalDaemon:
     recovered: tuple[str, ...] = ()
     draining: bool = False
     sandbox_app: QuartTrio = field(init=False)
+    stopped: trio.Event = field(init=False, factory=trio.Event)
+    """Set when the sessions are over and the API's listener ends; streams end themselves."""
     _ending: trio.Event = field(init=False, factory=trio.Event)
     _deadline: float | None = field(init=False, default=SIGNAL_DEADLINE)
     _backends: dict[tuple[str, str | None], Backend] = field(init=False, factory=dict)
@@ -85,8 +93,38 @@ class LocalDaemon:
                 hints=[did_you_mean(name, list(factories), what="backends")],
             )
         runtime = make_private(make_private(self.paths.runtime / "backends") / name)
-        context = BackendContext(str(runtime), str(self.paths.state), None, connection)
+        settings = await self._settings(name)
+        context = BackendContext(str(runtime), str(self.paths.state), settings, connection)
         return await factories[name].open(context)
+
+    async def _settings(self, table: str) -> Any:
+        """A plugin's own settings, or None when it has none."""
+        kind = self.hooks.settings().get(table)
+        return None if kind is None else (await self.config()).table(table, kind)
+
+    async def config(
+        self,
+        *,
+        project: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        flags: Mapping[str, Any] | None = None,
+        config_file: Path | None = None,
+    ) -> Config:
+        """All settings as they are now, for somebody in ``project`` with these flags.
+
+        Raises:
+            AileronError: ``config-…``.
+        """
+        read = partial(
+            load_config,
+            schema_of(self.hooks),
+            paths=self.paths,
+            project=project,
+            environ=environment,
+            flags=flags,
+            config_file=config_file,
+        )
+        return await trio.to_thread.run_sync(read)
 
     async def close_backends(self) -> None:
         """Let go of every backend, newest first; one that fails does not keep the others."""
@@ -129,7 +167,12 @@ def blueprints(daemon: LocalDaemon, side: str) -> list[Blueprint]:
 
 def host_app(daemon: LocalDaemon) -> QuartTrio:
     """The application on the user's socket."""
-    app = make_app("aileron-host", [host_blueprint(daemon), *blueprints(daemon, "host")])
+    own = [
+        host_blueprint(daemon),
+        record_blueprint(daemon),
+        openapi_blueprint("Aileron, host side"),
+    ]
+    app = make_app("aileron-host", [*own, *blueprints(daemon, "host")])
     app.before_request(check_version)
     return app
 
@@ -212,19 +255,18 @@ async def serve_daemon(daemon: LocalDaemon, ready: Callable[[], None]) -> None:
         daemon.sessions = engine = SessionEngine(daemon, nursery)
         await _recover(daemon, engine)
         app = host_app(daemon)
-        daemon.sandbox_app = make_app("aileron-sandbox", blueprints(daemon, "sandbox"))
-        stop = trio.Event()
+        daemon.sandbox_app = make_sandbox_app(blueprints(daemon, "sandbox"))
         async with app_running(app), app_running(daemon.sandbox_app), _sockets(daemon.paths) as own:
             nursery.start_soon(engine.serve_console, own[1])
             server = HttpServer(Bounded(app, HttpLimits()), admits=is_own)
-            await nursery.start(server.serve, own[0], stop)
+            await nursery.start(server.serve, own[0], daemon.stopped)
             await daemon.audit.record(
                 "daemon.started", None, {"pid": os.getpid(), "version": __version__}
             )
             log.info("started", pid=os.getpid(), version=__version__)
             ready()
             await _end(daemon, await daemon.until_shut_down())
-            stop.set()
+            daemon.stopped.set()
         nursery.cancel_scope.cancel()
 
 
@@ -255,5 +297,6 @@ async def run_daemon(paths: Paths, ready: Callable[[], None]) -> None:
     for directory in (paths.runtime, paths.state, paths.cache):
         make_private(directory)
     with _locked(paths.lock):
-        async with daemon_parts(paths, load_hooks(cache=paths.cache)) as daemon:
+        hooks = load_hooks(read_sources(paths).disabled(), cache=paths.cache)
+        async with daemon_parts(paths, hooks) as daemon:
             await serve_daemon(daemon, ready)

@@ -99,6 +99,8 @@ class Bounded:
     app: Asgi
     limits: HttpLimits
     extra: MutableMapping[str, Any] = field(factory=dict)
+    guard: Callable[[Scope], None] | None = None
+    """Looks at a request's head before anything else is done with it; raises to refuse."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *_: Any) -> None:
         """Answer one request."""
@@ -114,6 +116,8 @@ class Bounded:
             await self.app(scope, _replay(body, receive), shielded)
 
     def _check(self, scope: Scope) -> None:
+        if self.guard is not None:
+            self.guard(scope)
         if not scope["path"].startswith("/"):
             raise http_problem(400, "a request names its path only")
         if len(scope["headers"]) > self.limits.headers:
@@ -282,7 +286,7 @@ class HttpServer:
     admits: Callable[[trio.SocketStream], bool] = anybody
     _config: Config = field(init=False)
     _context: WorkerContext = field(init=False, factory=lambda: WorkerContext(None))
-    _open: set[Stream] = field(init=False, factory=set)
+    _open: set[trio.SocketStream] = field(init=False, factory=set)
 
     def __attrs_post_init__(self) -> None:
         self._config = hypercorn_config(self.app.limits)
@@ -298,24 +302,42 @@ class HttpServer:
         accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
         async with accepting, trio.open_nursery() as reaper:
             async with trio.open_nursery() as connections:
-                async with trio.open_nursery() as nursery:
-                    accept = partial(
-                        trio.serve_listeners, self._handle, [accepting], handler_nursery=connections
-                    )
-                    await nursery.start(accept)
-                    task_status.started()
-                    await stop.wait()
-                    nursery.cancel_scope.cancel()
+                try:
+                    await self._accept(accepting, connections, stop, task_status)
+                except trio.Cancelled:
+                    await self._break_off()
+                    raise
                 await self._context.terminated.set()
                 reaper.start_soon(self._reap, connections)
             reaper.cancel_scope.cancel()
 
+    async def _accept(
+        self,
+        accepting: trio.SocketListener,
+        connections: trio.Nursery,
+        stop: trio.Event,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        async with trio.open_nursery() as nursery:
+            accept = partial(
+                trio.serve_listeners, self._handle, [accepting], handler_nursery=connections
+            )
+            await nursery.start(accept)
+            task_status.started()
+            await stop.wait()
+            nursery.cancel_scope.cancel()
+
     async def _reap(self, connections: trio.Nursery) -> None:
         """End what is still open when its time is over, also a write that nobody takes."""
         await trio.sleep(self.app.limits.graceful)
-        for stream in tuple(self._open):
-            await trio.aclose_forcefully(stream)
+        await self._break_off()
         connections.cancel_scope.cancel()
+
+    async def _break_off(self) -> None:
+        """Close every connection under whoever uses it: sends are shielded from cancellation."""
+        with trio.CancelScope(shield=True):
+            for stream in tuple(self._open):
+                await trio.aclose_forcefully(stream)
 
     async def _handle(self, stream: trio.SocketStream) -> None:
         if not self._may_enter(stream):
@@ -326,11 +348,11 @@ class HttpServer:
             wrapped = trio.SSLStream(
                 stream, self.ssl_context, server_side=True, https_compatible=True
             )
-        self._open.add(wrapped)
+        self._open.add(stream)
         try:
             await self._converse(wrapped)
         finally:
-            self._open.discard(wrapped)
+            self._open.discard(stream)
             await trio.aclose_forcefully(stream)
 
     def _may_enter(self, stream: trio.SocketStream) -> bool:
