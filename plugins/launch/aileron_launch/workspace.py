@@ -124,12 +124,15 @@ def protect(
     always: Iterable[str],
     if_present: Iterable[str] = (),
     without: Iterable[str] = (),
+    *,
+    check: bool = True,
 ) -> Protection:
     """Which paths of this workspace to protect, given what it holds now.
 
     A workspace without ``.git`` gets an empty, read-only one: a repository made in the sandbox
     would bring its own hooks. Where ``.git`` is a file (a linked worktree, a submodule), the file
-    itself is protected, so that it cannot be pointed elsewhere.
+    itself is protected, so that it cannot be pointed elsewhere. Without ``check`` the paths are
+    told even if one of them could not be protected now.
 
     Raises:
         AileronError: ``protected-link``, ``protected-invalid``.
@@ -147,7 +150,7 @@ def protect(
     else:
         wanted += [item for item in git_indirections(workspace) if _plain(item) not in dropped]
     paths = tuple(dict.fromkeys(wanted))
-    for item in paths:
+    for item in paths if check else ():
         _check_protected(workspace, item)
     return Protection(paths, tuple(notes))
 
