@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
+from click.shell_completion import shell_complete
 
 from aileron_core.cli.app import App
 from aileron_core.cli.modes_group import aileron
@@ -59,13 +60,15 @@ def guard(app: App, arguments: Sequence[str], body: Callable[[], int]) -> int:
 
 
 def _invoke(arguments: Sequence[str], app: App) -> int:
-    status = aileron.main(
-        list(arguments),
-        prog_name="aileron",
-        complete_var=_COMPLETE,
-        standalone_mode=False,
-        obj=app,
-    )
+    """Not click's own ``main``: it hides a closed pipe and Ctrl-C behind statuses of its own."""
+    instruction = os.environ.get(_COMPLETE)
+    if instruction:
+        return shell_complete(aileron, {"obj": app}, "aileron", _COMPLETE, instruction)
+    try:
+        with aileron.make_context("aileron", list(arguments), obj=app) as context:
+            status = aileron.invoke(context)
+    except click.exceptions.Exit as end:
+        status = end.exit_code
     app.out.flush()
     return status if isinstance(status, int) else 0
 
@@ -81,7 +84,7 @@ def _end(app: App, error: BaseException) -> int:
         return _show(app, known[0])
     if any(_is_interrupt(leaf) for leaf in found):
         return _interrupted(app)
-    if isinstance(error, click.Abort):
+    if isinstance(error, (click.Abort, EOFError)):
         return _show(app, ABORTED("ended without an answer"))
     if isinstance(error, click.ClickException):
         return _show(app, USAGE(error.format_message()))
@@ -98,9 +101,9 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Ctrl-C; click turns it into an Abort with that cause."""
+    """Ctrl-C; at a prompt click makes it an Abort and hides the cause."""
     return isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, click.Abort) and isinstance(error.__cause__, KeyboardInterrupt)
+        isinstance(error, click.Abort) and isinstance(error.__context__, KeyboardInterrupt)
     )
 
 
