@@ -1,0 +1,1 @@
+"""The launch plugin's modes: thin commands that talk to the daemon."""
