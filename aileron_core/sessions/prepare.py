@@ -21,7 +21,7 @@ from aileron_core.sessions.files import SessionFiles, host_errors, write_files
 from aileron_core.sessions.plan import LaunchPlan, WorkspacePlan
 from aileron_core.sessions.stubs import effective
 
-IMAGE_ABSENT = ErrorCode("image-absent", EXIT_NO_INPUT, "The image is not on this machine.")
+IMAGE_ABSENT = ErrorCode("image-missing", EXIT_NO_INPUT, "The image is not on this machine.")
 
 TOOLS = """\
 # Tools of this sandbox, one a line: NAME<tab>WHAT IT DOES
