@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from attrs import frozen
 
 from aileron_core.backend import Backend, Progress
+from aileron_core.errors import AileronError
 from aileron_core.paths import Paths
 from aileron_core.plugins.facade import Hooks
 from aileron_core.records import Decision, Event, Request
@@ -79,6 +80,17 @@ class SessionSummary:
     notes: tuple[str, ...] = ()
 
 
+class Launching(Protocol):
+    """A session that is being prepared."""
+
+    error: AileronError | None
+    """Why it failed; None while it has not."""
+    summary: SessionSummary
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more: everything is undone, unless the agent runs already."""
+
+
 class Sessions(Protocol):
     """The sessions of this daemon."""
 
@@ -88,6 +100,11 @@ class Sessions(Protocol):
         A detached session is started before this returns. Every failure undoes the steps before
         it and names itself.
         """
+
+    async def begin(
+        self, plan: LaunchPlan, progress: Progress, ready: Callable[[], None]
+    ) -> Launching:
+        """As `launch`, without waiting: ``ready`` is called when it is prepared or has failed."""
 
     async def dry_run(self, plan: LaunchPlan) -> Mapping[str, Any]:
         """The spec that would be created, with what every plugin adds; nothing is touched."""

@@ -15,6 +15,7 @@ from attrs import asdict, define, evolve, field
 
 from aileron_core.backend import Backend, ImageInfo, Progress
 from aileron_core.daemon.context import Daemon, SessionSummary
+from aileron_core.daemon.sandbox_api import serve_sandbox_api
 from aileron_core.errors import EXIT_UNAVAILABLE, EXIT_USAGE, ErrorCode
 from aileron_core.records import Service, Session
 from aileron_core.sessions import prepare, probe, recover
@@ -65,8 +66,8 @@ class SessionEngine:
     stub_lock: trio.Lock = field(factory=trio.Lock, init=False)
     runs: dict[str, Run] = field(factory=dict, init=False)
     is_draining: bool = field(default=False, init=False)
-    api: Callable[[Run], Service | None] = field(default=lambda run: None)
-    """Makes the service that answers a session's API listener."""
+    serves_api: bool = field(default=True, kw_only=True)
+    """Whether something answers on the sessions' API listeners."""
 
     def __attrs_post_init__(self) -> None:
         self.store = SessionStore(self.daemon.database)
@@ -79,7 +80,7 @@ class SessionEngine:
         try:
             await run.ready.wait()
         except trio.Cancelled:
-            run.end(Ending("interrupted"))
+            run.abandon()
             with trio.CancelScope(shield=True):
                 await run.finished.wait()
             raise
@@ -87,8 +88,10 @@ class SessionEngine:
             raise run.error
         return run.summary
 
-    async def begin(self, plan: LaunchPlan, progress: Progress) -> Run:
-        """Record the session and start its task; what follows is in the returned `Run`."""
+    async def begin(
+        self, plan: LaunchPlan, progress: Progress, ready: Callable[[], None] = lambda: None
+    ) -> Run:
+        """See `Sessions.begin`: record the session and start its task."""
         self._admit(plan)
         run = self._new_run(plan, progress)
         self.runs[plan.session] = run
@@ -98,6 +101,7 @@ class SessionEngine:
             del self.runs[plan.session]
             raise
         self.nursery.start_soon(self._live, run)
+        self.nursery.start_soon(_call_when, run.ready, ready)
         return run
 
     async def dry_run(self, plan: LaunchPlan) -> Mapping[str, Any]:
@@ -198,7 +202,18 @@ class SessionEngine:
 
     def api_service(self, run: Run) -> Service | None:
         """The service that answers on the session's API listener."""
-        return self.api(run)
+        return Service("api", partial(self._serve_api, run)) if self.serves_api else None
+
+    async def _serve_api(self, run: Run, *, task_status: trio.TaskStatus[None]) -> None:
+        assert run.authority is not None
+        await serve_sandbox_api(
+            self.daemon,
+            run.session,
+            run.session.listeners[specs.API_LISTENER.name],
+            run.authority.server_context(["127.0.0.1", "localhost"]),
+            bytes.fromhex(run.token_digest),
+            task_status=task_status,
+        )
 
     async def validate(
         self, run: Run, backend: Backend, image: ImageInfo, plan: LaunchPlan
@@ -300,6 +315,11 @@ class SessionEngine:
 
     def _seen(self, run: Run) -> SessionSummary:
         return evolve(run.summary, attached=len(run.hub.clients))
+
+
+async def _call_when(event: trio.Event, callback: Callable[[], None]) -> None:
+    await event.wait()
+    callback()
 
 
 def _created(summary: SessionSummary) -> float:

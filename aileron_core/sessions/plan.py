@@ -49,6 +49,8 @@ class LaunchRequest:
     term: str = ""
     uid: int = 0
     gid: int = 0
+    connection: str | None = None
+    """`--connection`: another host's backend."""
 
 
 @frozen

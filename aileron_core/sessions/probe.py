@@ -20,7 +20,7 @@ from aileron_core.backend import Backend, ImageInfo, Sandbox, SandboxSpec
 from aileron_core.errors import EXIT_CONFIG, EXIT_NO_INPUT, AileronError, ErrorCode
 from aileron_core.paths import Paths, make_private
 from aileron_core.sessions.certificates import clean_roots
-from aileron_core.sessions.spec import INSIDE
+from aileron_core.sessions.spec import INSIDE, OWN_TARGETS
 
 IMAGE_UNFIT = ErrorCode("image-unfit", EXIT_CONFIG, "The image cannot run an agent.")
 AGENT_NOT_FOUND = ErrorCode(
@@ -98,8 +98,10 @@ def cache_file(paths: Paths, image: ImageInfo, spec: SandboxSpec, wanted: Wanted
 
     The workspace's own path does not count: that it is writable is seen on the host each time.
     """
-    tier = [asdict(mount) for mount in spec.mounts if mount.kind == "bind" and mount.read_only]
-    tier = [mount for mount in tier if mount["target"].partition(INSIDE)[0]]
+    others = (
+        mount for mount in spec.mounts if mount.target not in (*OWN_TARGETS, wanted.workspace)
+    )
+    tier = [asdict(mount) for mount in others if mount.kind == "bind"]
     inputs = [SCRIPT, image.id, wanted.agent, wanted.programs, spec.env["PATH"], tier]
     digest = hashlib.sha256(json.dumps([*inputs, asdict(spec.user)], default=str).encode())
     return paths.cache / "images" / f"{digest.hexdigest()[:32]}.json"

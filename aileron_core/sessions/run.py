@@ -151,6 +151,11 @@ class Run:
         if not self._started.is_set():
             self._scope.cancel()
 
+    def abandon(self) -> None:
+        """See `Launching.abandon`."""
+        if not self._started.is_set():
+            self.end(Ending("interrupted"))
+
     # --- the one task -------------------------------------------------------------------------
 
     async def live(self) -> None:

@@ -25,6 +25,9 @@ CAPABILITY_MISSING = ErrorCode(
 )
 
 INSIDE = "/run/aileron"
+TOOLS = "/etc/aileron/tools.txt"
+OWN_TARGETS = (INSIDE, TOOLS)
+"""What every sandbox has of its session's own directory."""
 API_LISTENER = ListenerSpec("api", "127.0.0.1", 7443)
 API_URL = "https://127.0.0.1:7443"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -184,7 +187,7 @@ def _path(basics: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
 def mounts(plan: LaunchPlan, inputs: SpecInputs) -> tuple[Mount, ...]:
     """Every mount, in the order in which they are attached."""
     workspace = str(plan.workspace.path)
-    given = [("aileron", Mount(INSIDE)), ("aileron", Mount("/etc/aileron/tools.txt"))]
+    given = [("aileron", Mount(INSIDE)), ("aileron", Mount(TOOLS))]
     given += [("the plan", mount) for mount in plan.mounts]
     given += [(plugin, mount) for plugin, added in inputs.contributions for mount in added.mounts]
     targets: dict[object, str] = {}
@@ -260,7 +263,7 @@ def _runtime(inputs: SpecInputs) -> tuple[Mount, ...]:
         Mount(target, source=source, read_only=True, map_owner=True, owner=inputs.host_user)
         for target, source in (
             (INSIDE, inputs.inside),
-            ("/etc/aileron/tools.txt", f"{inputs.inside}/tools.txt"),
+            (TOOLS, f"{inputs.inside}/tools.txt"),
         )
     )
 
