@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,10 @@ _STATES: dict[str, Literal["created", "running", "stopped"]] = {
     "paused": "running",
     "stopping": "running",
 }
+
+
+# Seconds for a killed container to be seen ended; one that is frozen ends when Podman thaws it.
+_LAST_WORD = 1.0
 
 
 def _gone(sandbox: Sandbox) -> Exception:
@@ -148,7 +153,13 @@ class PodmanBackend:
         await trio.lowlevel.checkpoint()
 
     async def _wait(self, known: Known) -> Exit:
-        return await watch.exit_of(known.pidfd, known.places, lambda: self._ask(known.id))
+        """How it ended: looked for once, and remembered beyond its removal."""
+        async with known.waiting:
+            if known.ended is None:
+                known.ended = await watch.exit_of(
+                    known.pidfd, known.places, lambda: self._ask(known.id)
+                )
+            return known.ended
 
     async def _ask(self, container: str) -> Exit:
         """Podman's own account of how it ended; one that was removed was killed."""
@@ -187,14 +198,24 @@ class PodmanBackend:
         """End it and remove all of it."""
         await self.service.ensure()
         known = self._known.get(sandbox.id)
-        if grace > 0 and known is not None and known.started and known.alive():
-            watch.send(known.pidfd, 15)
+        try:
+            if known is not None and known.started:
+                await self._end(known, grace)
+        finally:
+            with trio.CancelScope(shield=True):
+                await remove(self.service.rest, sandbox.id)
+            if (known := self._known.pop(sandbox.id, None)) is not None:
+                known.close()
+
+    async def _end(self, known: Known, grace: float) -> None:
+        """SIGTERM, ``grace`` seconds, SIGKILL; its end is known before it is removed."""
+        if grace > 0 and known.alive():
+            watch.send(known.pidfd, signal.SIGTERM)
             with trio.move_on_after(grace):
                 await watch.until_gone(known.pidfd)
-        with trio.CancelScope(shield=True):
-            await remove(self.service.rest, sandbox.id)
-        if (known := self._known.pop(sandbox.id, None)) is not None:
-            known.close()
+        watch.send(known.pidfd, signal.SIGKILL)
+        with trio.move_on_after(_LAST_WORD):
+            await self._wait(known)
 
     async def aclose(self) -> None:
         """Let go of connections and of a service that was started here; containers go on."""

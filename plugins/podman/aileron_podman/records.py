@@ -6,8 +6,10 @@ import os
 import signal
 from contextlib import suppress
 
-from attrs import define
+import trio
+from attrs import define, field
 
+from aileron_core.backend import Exit
 from aileron_podman.watch import Places
 
 
@@ -24,6 +26,8 @@ class Known:
     stdin: bool
     places: Places
     started: bool = False
+    ended: Exit | None = None
+    waiting: trio.Lock = field(factory=trio.Lock)
 
     def alive(self) -> bool:
         """Whether its first process has not ended."""

@@ -1,7 +1,8 @@
 """Podman's service: a live one is found, or one is started that cannot outlive the daemon.
 
-A service that is started here gets an idle limit, and the backend holds one silent connection open:
-when the daemon ends, even by SIGKILL, the kernel closes it and the service ends by itself.
+A service that is started here gets an idle limit, and the backend holds one connection open (a
+stream of events that match nothing): when the daemon ends, even by SIGKILL, the kernel closes it, and
+the service ends by itself a few seconds later.
 (PR_SET_PDEATHSIG would act when the *thread* that spawned it ends, and trio spawns from threads.)
 """
 
@@ -35,6 +36,13 @@ _IDLE = 5
 _START = 20.0
 # Seconds for a socket that exists to answer a ping.
 _PING = 3.0
+
+# A connection counts as used while its request is answered, which an endless answer always is.
+_LIFELINE = (
+    b"GET /v4.0.0/libpod/events?stream=true"
+    b"&filters=%7B%22label%22%3A%5B%22io.aileron.nobody%3Dnothing%22%5D%7D HTTP/1.1\r\n"
+    b"Host: d\r\n\r\n"
+)
 
 _MEND_MISSING = "install podman and runc (Debian: apt-get install podman runc uidmap catatonit)"
 
@@ -133,6 +141,8 @@ class Service:
         podman = shutil.which("podman")
         if podman is None:
             raise PODMAN_MISSING("Podman is not installed", hints=[_MEND_MISSING])
+        if self._lifeline is not None:
+            await trio.aclose_forcefully(self._lifeline)
         _unlink(self.address.path)
         uri = f"unix://{self.address.path}"
         runtime = ["--runtime", self.runtime] if self.runtime else []
@@ -146,7 +156,9 @@ class Service:
             )
         try:
             with trio.fail_after(_START):
-                self._lifeline = await self._connected()
+                stream = await self._connected()
+                self._lifeline = stream
+                await stream.send_all(_LIFELINE)
             check_version(await self.rest.version())
         except BaseException as error:
             await self.aclose()
