@@ -17,18 +17,17 @@ def _builtin() -> Iterator[tuple[str, str, str]]:
             yield name, entry.read_text("utf-8"), f"built in ({entry.name})"
 
 
-def _own(directory: Path) -> Iterator[tuple[str, str, str]]:
-    """``(stem, text, origin)`` of each file of the person's."""
-    for path in sorted(directory.glob("*.toml")):
-        try:
-            with path.open("rb") as file:
-                content = file.read(LARGEST_PROFILE + 1)
-            text = content.decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PROFILE_INVALID(f"cannot read {path}", why=str(error)) from None
-        if len(content) > LARGEST_PROFILE:
-            raise PROFILE_INVALID(f"{path} is larger than {LARGEST_PROFILE} bytes")
-        yield path.stem, text, str(path)
+def _own(path: Path) -> tuple[str, str, str]:
+    """``(stem, text, origin)`` of a file of the person's."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_PROFILE + 1)
+        text = content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PROFILE_INVALID(f"cannot read {path}", why=str(error)) from None
+    if len(content) > LARGEST_PROFILE:
+        raise PROFILE_INVALID(f"{path} is larger than {LARGEST_PROFILE} bytes")
+    return path.stem, text, str(path)
 
 
 def _checked(stem: str, text: str, origin: str) -> Profile:
@@ -48,7 +47,8 @@ def load_profiles(config: Path | None = None) -> Mapping[str, Profile]:
     Raises:
         AileronError: ``profile-invalid``.
     """
-    sources = [*_builtin(), *(_own(config / "profiles") if config is not None else ())]
+    own = sorted((config / "profiles").glob("*.toml")) if config is not None else []
+    sources = [*_builtin(), *map(_own, own)]
     return {stem: _checked(stem, text, origin) for stem, text, origin in sources}
 
 
@@ -57,9 +57,9 @@ def find_profile(name: str, config: Path | None = None) -> Profile | None:
 
     Only the file that is asked for is read, so that a broken profile does not stop other agents.
     """
-    found = None
-    if config is not None and "/" not in name and (config / "profiles" / f"{name}.toml").exists():
-        found = next(item for item in _own(config / "profiles") if item[0] == name)
-    else:
-        found = next((item for item in _builtin() if item[0] == name), None)
+    if "/" in name:
+        return None
+    if config is not None and (config / "profiles" / f"{name}.toml").exists():
+        return _checked(*_own(config / "profiles" / f"{name}.toml"))
+    found = next((item for item in _builtin() if item[0] == name), None)
     return _checked(*found) if found is not None else None
