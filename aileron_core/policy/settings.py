@@ -6,14 +6,13 @@ matching rule counts and the strictest verdict wins, so adding such a rule can o
 
 from __future__ import annotations
 
-from typing import Literal
-
 from attrs import field, frozen
 
 from aileron_core.config.setting import setting
+from aileron_core.policy.names import canonical_host
+from aileron_core.policy.patterns import path_pattern
 from aileron_core.records import Verdict
 
-BuiltIn = Literal["locked", "developer", "open"]
 STRICTNESS: tuple[str, ...] = ("open", "developer", "locked")
 """The built-in policies, the loosest first."""
 
@@ -26,11 +25,25 @@ class NetworkRule:
     verdict: Verdict = setting(Verdict.DENY, "``allow``, ``mediate``, ``ask`` or ``deny``.")
     methods: tuple[str, ...] = setting((), "HTTP methods; none given: all of them.")
     path: str = setting("/**", "A pattern: ``*`` within a segment, ``**`` for any segments.")
-    ports: tuple[int, ...] = setting((), "Ports; none given: 80 and 443.")
-    schemes: tuple[str, ...] = setting((), "``https``, ``http``; none given: both.")
+    ports: tuple[int, ...] = setting(
+        (), "Ports; none given: 80 and 443 where the rule allows, all where it asks or denies."
+    )
+    schemes: tuple[str, ...] = setting(
+        (), "``https``, ``http``; none given: both where the rule allows, else all there are."
+    )
     credential: str | None = setting(None, "The credential that an allowed request may carry.")
     reason: str = setting("", "What a person is told.")
     origin: str = field(default="", eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        host_pattern(self.host)
+        path_pattern(self.path)
+        if not all(method.isascii() and method.isupper() for method in self.methods):
+            raise ValueError("methods are written in upper case")
+        if not all(0 < port < 1 << 16 for port in self.ports):
+            raise ValueError("a port is a number from 1 to 65535")
+        if self.credential is not None and self.verdict in (Verdict.ASK, Verdict.DENY):
+            raise ValueError(f"a rule that says {self.verdict.value} gives no credential")
 
 
 @frozen
@@ -42,12 +55,29 @@ class ExecRule:
     reason: str = setting("", "What a person is told.")
     origin: str = field(default="", eq=False)
 
+    def __attrs_post_init__(self) -> None:
+        if not self.command or not all(self.command):
+            raise ValueError("a command has at least one word, and none of them is empty")
+
 
 Rule = NetworkRule | ExecRule
 
 
+def host_pattern(text: str) -> str:
+    """A rule's host in canonical form: a name or address, ``*.`` and a name, or ``*``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text == "*":
+        return text
+    if text.startswith("*."):
+        return "*." + canonical_host(text[2:], unicode=True)
+    return canonical_host(text, unicode=True)
+
+
 def is_stricter(now: str, wanted: str) -> bool:
-    """The built-in policy ``wanted`` allows no more than ``now``."""
+    """The built-in policy ``wanted`` allows no more than ``now``; of files nothing is known."""
     return STRICTNESS.index(wanted) >= STRICTNESS.index(now)
 
 
@@ -60,9 +90,9 @@ def only_tighten(now: tuple[Rule, ...], added: tuple[Rule, ...]) -> bool:
 class PolicySettings:
     """``[policy]``."""
 
-    use: BuiltIn = setting(
+    use: str = setting(
         "developer",
-        "The built-in policy: ``locked``, ``developer`` or ``open``.",
+        "The policy: ``locked``, ``developer``, ``open``, or the absolute path of a policy file.",
         project="tighten",
         tighter=is_stricter,
     )
