@@ -65,9 +65,16 @@ async def _try(check: Check, probe: Any) -> CheckResult:
     try:
         with trio.fail_after(LONGEST):
             return await check.run(probe)
-    except CannotTry as reason:
-        return CheckResult("cannot be tried", reason.detail, reason.mend)
     except trio.TooSlowError:
         return CheckResult("cannot be tried", f"no answer within {LONGEST:g} s")
     except Exception as error:  # noqa: BLE001 - a plugin's check may fail in any way; it is named
-        return CheckResult("cannot be tried", f"the check failed: {type(error).__name__}: {error}")
+        return _untried(error)
+
+
+def _untried(error: Exception) -> CheckResult:
+    """What an exception says; one alone in the group of a nursery speaks for itself."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, CannotTry):
+        return CheckResult("cannot be tried", error.detail, error.mend)
+    return CheckResult("cannot be tried", f"the check failed: {type(error).__name__}: {error}")

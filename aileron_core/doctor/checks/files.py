@@ -13,7 +13,9 @@ from aileron_core.records import Check, CheckResult
 
 MEND = "do not use this machine for agents yet: aileron launch --dry-run shows what is mounted"
 
-# Each word is tried as a write, a link and a move; the host looks afterwards what came of it.
+_CONFIG = "[core]\n"
+
+# Each path is tried as a write, a link and a move; the host looks afterwards what came of it.
 _WRITES = """
 set -u
 for path in .git/config .git/hooks/pre-commit .devcontainer/devcontainer.json .mcp.json \\
@@ -58,23 +60,24 @@ async def _protected(probe: Probe) -> CheckResult:
     """Writes, links, moves and removes what the host would run later; then looks on the host."""
     async with probe.workspace() as workspace:
         (workspace / ".git").mkdir()
-        (workspace / ".git" / "config").write_text("[core]\n")
-        (workspace / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+        (workspace / ".git" / "config").write_text(_CONFIG)
+        inode = (workspace / ".git").stat().st_ino
         result = await probe.sh(_WRITES, workspace=workspace)
-        changed = await trio.to_thread.run_sync(_changes, workspace)
+        changed = await trio.to_thread.run_sync(_changes, workspace, inode)
     if changed:
         return fails(f"on the host: {', '.join(changed)}", MEND)
     return judge(result, "existing and absent paths stayed as they were", MEND)
 
 
-def _changes(workspace: Path) -> list[str]:
+def _changes(workspace: Path, inode: int) -> list[str]:
     """What a sandbox that could write ``workspace`` did to its never-writable paths."""
     there = {str(p.relative_to(workspace)) for p in workspace.rglob("*")}
-    changed = sorted(there - {".git", ".git/config", ".git/HEAD", "ordinary-file"})
-    if (workspace / ".git").is_symlink() or not (workspace / ".git" / "HEAD").exists():
-        return [*changed, ".git was moved or removed"]
-    config = workspace / ".git" / "config"
-    if config.is_symlink() or not config.exists() or config.read_text() != "[core]\n":
+    changed = sorted(there - {".git", ".git/config", "ordinary-file"})
+    git = workspace / ".git"
+    if git.is_symlink() or not git.exists() or git.stat().st_ino != inode:
+        return [*changed, ".git was moved or replaced"]
+    config = git / "config"
+    if config.is_symlink() or not config.exists() or config.read_text() != _CONFIG:
         changed.append(".git/config was changed")
     return changed
 

@@ -76,6 +76,18 @@ async def test_cannot_try_carries_the_mend():
     assert finding.result == CheckResult("cannot be tried", "no python3", "install python3")
 
 
+async def test_cannot_try_is_heard_through_a_nursery():
+    """A check may listen in a nursery: the exception in its group says the same."""
+
+    async def cannot(probe: object) -> CheckResult:
+        async with trio.open_nursery():
+            raise CannotTry("no python3", "install python3")
+        raise AssertionError
+
+    [finding] = await run_checks([Check("c", "", cannot)], None, lambda _: None)
+    assert finding.result == CheckResult("cannot be tried", "no python3", "install python3")
+
+
 async def test_findings_keep_the_order_of_the_checks(autojump_clock):
     """However long each takes, the list is in the order asked for; each is reported once."""
 
@@ -155,23 +167,23 @@ async def test_a_connection_that_arrives_is_believed_over_the_sandbox():
 def test_every_change_to_a_protected_path_is_seen(tmp_path: Path):
     """The host's look finds what was written, moved or replaced."""
 
-    def fresh(name: str) -> Path:
-        (tmp_path / name / ".git").mkdir(parents=True)
-        (tmp_path / name / ".git" / "config").write_text("[core]\n")
-        (tmp_path / name / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    def fresh(name: str) -> tuple[Path, int]:
+        git = tmp_path / name / ".git"
+        git.mkdir(parents=True)
+        (git / "config").write_text("[core]\n")
         (tmp_path / name / "ordinary-file").write_text("x")
-        return tmp_path / name
+        return tmp_path / name, git.stat().st_ino
 
-    assert files._changes(fresh("same")) == []
-    changed = fresh("config")
+    assert files._changes(*fresh("same")) == []
+    changed, inode = fresh("config")
     (changed / ".git/config").write_text("[core]\n\tfsmonitor = evil\n")
-    assert files._changes(changed) == [".git/config was changed"]
-    hooked = fresh("hook")
+    assert files._changes(changed, inode) == [".git/config was changed"]
+    hooked, inode = fresh("hook")
     (hooked / ".git/hooks").mkdir()
-    assert files._changes(hooked) == [".git/hooks"]
-    moved = fresh("moved")
+    assert files._changes(hooked, inode) == [".git/hooks"]
+    moved, inode = fresh("moved")
     (moved / ".git").rename(moved / ".git-away")
-    assert files._changes(moved)[-1] == ".git was moved or removed"
+    assert files._changes(moved, inode)[-1] == ".git was moved or replaced"
 
 
 def launcher(tmp_path: Path, body: str) -> Probe:
