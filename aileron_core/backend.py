@@ -168,6 +168,8 @@ class Recipe:
     """Environment recorded in an imported image (PATH above all)."""
     base: Recipe | None = None
     """What ``containerfile`` builds on. The launcher provides it first; a backend need not look."""
+    make: Callable[[Progress], Awaitable[None]] | None = field(default=None, eq=False, repr=False)
+    """Awaited before the recipe is given to a backend: makes what ``rootfs`` names."""
 
 
 @frozen

@@ -47,6 +47,11 @@ _ALPHABET = "abcdefghjkmnpqrstvwxyz23456789"
 log = structlog.get_logger("aileron.sessions")
 
 
+def _as_data(plan: LaunchPlan) -> dict[str, Any]:
+    """The plan without what is no data: how recipes are prepared."""
+    return asdict(plan, filter=lambda field, _: field.name != "make")
+
+
 def new_session_id() -> str:
     """``s_`` and ten characters that are hard to confuse (49 bits): an id, never a secret."""
     return "s_" + "".join(secrets.choice(_ALPHABET) for _ in range(10))
@@ -113,7 +118,7 @@ class SessionEngine:
         spec = specs.compose(plan, evolve(inputs, token="(made at launch)"))  # noqa: S106 - a note
         shown = {**spec.env, **dict.fromkeys(plan.env, "(given)")}
         return {
-            "plan": {**asdict(plan), "env": dict.fromkeys(plan.env, "(given)")},
+            "plan": {**_as_data(plan), "env": dict.fromkeys(plan.env, "(given)")},
             "spec": asdict(evolve(spec, env=shown, seccomp={})),
             "listeners": [asdict(one) for one in specs.listeners(contributions)],
             "contributions": [plugin for plugin, _ in contributions],

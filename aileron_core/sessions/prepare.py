@@ -100,6 +100,8 @@ async def _provide(backend: Backend, recipe: Recipe, progress: Progress) -> Imag
     """Provide a recipe's bases that are absent first, then the recipe itself."""
     if recipe.base is not None and await backend.image(recipe.base.reference) is None:
         await _provide(backend, recipe.base, progress)
+    if recipe.make is not None:
+        await recipe.make(progress)
     return await backend.provide(recipe, progress)
 
 

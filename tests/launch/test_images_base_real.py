@@ -33,7 +33,7 @@ def cache() -> Path:
 async def base() -> Recipe:
     """The base image's recipe, its archive made, under a name of the tests' own."""
     recipe = base_recipe(PACKAGES, cache(), USER)
-    await make_archive(recipe, lambda line: None, USER)
+    await make_archive(recipe, USER, lambda line: None)
     return evolve(recipe, reference=recipe.reference.replace("aileron-base", "aileron-test-base"))
 
 
@@ -73,7 +73,7 @@ async def test_a_failure_names_what_the_tool_said(tmp_path: Path) -> None:
     recipe = base_recipe(evolve(PACKAGES, mirror=mirror), tmp_path, USER)
     said: list[str] = []
     with pytest.raises(AileronError, match="mmdebstrap ended") as caught:
-        await make_archive(recipe, said.append, USER)
+        await make_archive(recipe, USER, said.append)
     assert caught.value.code == BASE_FAILED.name
     assert caught.value.why
     assert said
@@ -86,7 +86,7 @@ async def test_cancelled_it_leaves_nothing(tmp_path: Path, when: str) -> None:
     recipe = base_recipe(evolve(PACKAGES, packages=("nano",)), tmp_path, USER)
     before = temporary()
     with trio.CancelScope() as scope:
-        await make_archive(recipe, lambda line: scope.cancel() if when in line else None, USER)
+        await make_archive(recipe, USER, lambda line: scope.cancel() if when in line else None)
     assert scope.cancelled_caught
     assert os.listdir(tmp_path) == []
     assert temporary() == before

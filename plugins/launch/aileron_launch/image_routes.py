@@ -11,19 +11,15 @@ import trio
 from attrs import asdict, evolve, frozen
 from quart import Blueprint
 
-from aileron_core.backend import ImageInfo, Progress, Recipe
+from aileron_core.backend import Progress, Recipe
 from aileron_core.daemon.calls import CONVERTER, call
 from aileron_core.daemon.context import Daemon
 from aileron_core.daemon.problems import error_body
-from aileron_core.errors import EXIT_CONFIG, INTERNAL, AileronError, ErrorCode
+from aileron_core.errors import INTERNAL, AileronError
 from aileron_core.sessions.engine import new_session_id
 from aileron_core.sessions.plan import LaunchPlan, LaunchRequest
-from aileron_launch.images import prepare_image
+from aileron_core.sessions.prepare import ensure_image
 from aileron_launch.planner import plan
-
-NOTHING_TO_BUILD = ErrorCode(
-    "nothing-to-build", EXIT_CONFIG, "The image is taken as it is: there is no recipe for it."
-)
 
 Work = Callable[[Progress], Awaitable[Any]]
 _LINES = 64
@@ -135,27 +131,11 @@ async def build(daemon: Daemon, made: LaunchPlan, progress: Progress) -> Built:
     """Make sure that the image is here; built anew when that is asked for.
 
     Raises:
-        AileronError: ``nothing-to-build``, or what the tools say.
+        AileronError: ``image-absent``, or what the tools say.
     """
     backend = await daemon.backend(made.backend, made.connection)
-    found = await backend.image(made.image)
-    if made.recipe is None and found is None:
-        raise NOTHING_TO_BUILD(
-            f"the image {made.image} is not on this machine",
-            hints=["leave out --build never", f"podman pull {made.image}"],
-        )
-    if made.recipe is not None and (found is None or made.rebuild):
-        await prepare_image(made, daemon, progress)
-        found = await _provide(backend, made.recipe, progress)
-    assert found is not None
+    found = await ensure_image(backend, made, progress)
     return Built(made.image, made.tier, found.id, found.size)
-
-
-async def _provide(backend: Any, recipe: Recipe, progress: Progress) -> ImageInfo:
-    if recipe.base is not None and await backend.image(recipe.base.reference) is None:
-        await _provide(backend, recipe.base, progress)
-    made: ImageInfo = await backend.provide(recipe, progress)
-    return made
 
 
 async def check(daemon: Daemon, made: LaunchPlan, progress: Progress) -> Checked:

@@ -27,6 +27,16 @@ class _Command:
         return command
 
 
+@frozen
+class _Blueprint:
+    """Imports a module when called and gives what its ``blueprint`` makes."""
+
+    module: str
+
+    def __call__(self, daemon: Daemon) -> Any:
+        return importlib.import_module(self.module).blueprint(daemon)
+
+
 _MODES = {
     "launch": "run an agent in a sealed sandbox",
     "sandbox": "compose, build and check the image that agents run in",
@@ -54,10 +64,8 @@ def aileron_settings() -> type[Any]:
 @hookimpl
 def aileron_routes() -> list[Route]:
     """The calls that make sessions and look at their changes."""
-    return [Route("launch", "host", _blueprint)]
-
-
-def _blueprint(daemon: Daemon) -> Any:
-    from aileron_launch.routes import blueprint
-
-    return blueprint(daemon)
+    return [
+        Route("launch", "host", _Blueprint("aileron_launch.routes")),
+        Route("images", "host", _Blueprint("aileron_launch.image_routes")),
+        Route("changes", "host", _Blueprint("aileron_launch.changes.routes")),
+    ]

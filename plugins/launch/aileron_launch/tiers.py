@@ -128,7 +128,8 @@ def _image(
     if choice.tier == "host":
         return _host(inputs, installed, owner)
     if choice.tier == "base":
-        base = base_recipe(inputs.settings.base, inputs.paths.cache, SandboxUser())
+        anew = inputs.settings.build == "always"
+        base = base_recipe(inputs.settings.base, inputs.paths.cache, SandboxUser(), anew=anew)
         recipe = agent_recipe(base, profile) if profile is not None else base
         return Image(recipe.reference, "base", recipe, interactive="/bin/bash")
     return _byo(choice.reference)

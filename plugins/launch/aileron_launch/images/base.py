@@ -9,10 +9,20 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+
+from attrs import evolve
 
 from aileron_core.backend import Recipe, SandboxUser
 from aileron_core.errors import EXIT_CONFIG, ErrorCode
+from aileron_launch.images.debian import (
+    MIRROR_LABEL,
+    PACKAGES_LABEL,
+    SUITE_LABEL,
+    add_user,
+    make_archive,
+)
 from aileron_launch.profiles import Profile
 from aileron_launch.settings import BaseImage
 
@@ -30,9 +40,6 @@ PACKAGES = (
 """What every agent expects to find, besides Debian's essential packages and apt."""
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SUITE_LABEL = "io.aileron.debian.suite"
-MIRROR_LABEL = "io.aileron.debian.mirror"
-PACKAGES_LABEL = "io.aileron.debian.packages"
 
 
 def digest(*parts: object) -> str:
@@ -41,8 +48,12 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def base_recipe(settings: BaseImage, cache: Path, user: SandboxUser) -> Recipe:
+def base_recipe(
+    settings: BaseImage, cache: Path, user: SandboxUser, *, anew: bool = False
+) -> Recipe:
     """The recipe of the base image, from a registry or from Debian's packages.
+
+    ``anew``: its archive is made again although there is one, with the packages of today.
 
     Raises:
         AileronError: ``base-invalid``.
@@ -53,12 +64,13 @@ def base_recipe(settings: BaseImage, cache: Path, user: SandboxUser) -> Recipe:
     if _from_packages(settings):
         key = digest(REVISION, settings.suite, settings.mirror, packages, user.uid, user.gid)
         labels |= {SUITE_LABEL: settings.suite, MIRROR_LABEL: settings.mirror or ""}
-        return Recipe(
+        recipe = Recipe(
             f"localhost/aileron-base:{key}",
             rootfs=str(cache / f"base-{key}.tar"),
             labels=labels,
             env={"PATH": PATH},
         )
+        return evolve(recipe, make=partial(make_archive, recipe, user, anew=anew))
     text = base_containerfile(settings.image, packages, user)
     key = digest(REVISION, text)
     return Recipe(f"localhost/aileron-base:{key}", containerfile=text, labels=labels)
@@ -91,15 +103,6 @@ def base_containerfile(image: str, packages: Iterable[str], user: SandboxUser) -
             f"RUN {add_user(user)}",
             "",
         )
-    )
-
-
-def add_user(user: SandboxUser) -> str:
-    """Shell text that adds the agent's account, where there is none of that number yet."""
-    return (
-        f"(getent group {user.gid} || groupadd --gid {user.gid} {user.name})"
-        f" && (getent passwd {user.uid} || useradd --uid {user.uid} --gid {user.gid}"
-        f" --create-home --home-dir {user.home} --shell /bin/bash {user.name})"
     )
 
 

@@ -20,7 +20,10 @@ import trio
 
 from aileron_core.backend import Progress, Recipe, SandboxUser
 from aileron_core.errors import EXIT_FAILED, EXIT_UNAVAILABLE, ErrorCode
-from aileron_launch.images.base import MIRROR_LABEL, PACKAGES_LABEL, SUITE_LABEL, add_user
+
+SUITE_LABEL = "io.aileron.debian.suite"
+MIRROR_LABEL = "io.aileron.debian.mirror"
+PACKAGES_LABEL = "io.aileron.debian.packages"
 
 BASE_TOOL_MISSING = ErrorCode(
     "base-tool-missing", EXIT_UNAVAILABLE, "The program that makes the base image is missing."
@@ -38,17 +41,26 @@ _making = trio.Lock()
 """One archive at a time: two would write the same one twice, and slow each other down."""
 
 
-async def make_archive(recipe: Recipe, progress: Progress, user: SandboxUser) -> None:
-    """Make the archive that ``recipe.rootfs`` names, if it is one that is made here and absent.
+def add_user(user: SandboxUser) -> str:
+    """Shell text that adds the agent's account, where there is none of that number yet."""
+    return (
+        f"(getent group {user.gid} || groupadd --gid {user.gid} {user.name})"
+        f" && (getent passwd {user.uid} || useradd --uid {user.uid} --gid {user.gid}"
+        f" --create-home --home-dir {user.home} --shell /bin/bash {user.name})"
+    )
+
+
+async def make_archive(
+    recipe: Recipe, user: SandboxUser, progress: Progress, *, anew: bool = False
+) -> None:
+    """Make the archive that ``recipe.rootfs`` names when it is absent, or ``anew``.
 
     Raises:
         AileronError: ``base-tool-missing``, ``base-failed``.
     """
-    if recipe.rootfs is None or SUITE_LABEL not in recipe.labels:
-        return
+    assert recipe.rootfs is not None
     async with _making:
-        target = trio.Path(recipe.rootfs)
-        if not await target.exists():
+        if anew or not await trio.Path(recipe.rootfs).exists():
             await _make(recipe, Path(recipe.rootfs), progress, user)
 
 
