@@ -139,30 +139,32 @@ async def try_image(backend: Backend, spec: SandboxSpec, wanted: Wanted) -> Fitn
     probe = evolve(spec, session=f"{spec.session}-probe", argv=argv, tty=False, stdin=False)
     sandbox = await backend.create(probe)
     try:
-        output = await _run(backend, sandbox)
+        output, complaint = await _run(backend, sandbox)
     except AileronError as error:
         raise _no_shell(spec.image, f"{error.message}. {error.why}") from error
     finally:
         with trio.CancelScope(shield=True):
             await backend.remove(sandbox)
-    return judge(spec.image, wanted, output)
+    return judge(spec.image, wanted, output, complaint)
 
 
-async def _run(backend: Backend, sandbox: Sandbox) -> bytes:
-    """What the probe prints; what takes too long or prints too much is cut off."""
-    output = bytearray()
+async def _run(backend: Backend, sandbox: Sandbox) -> tuple[bytes, bytes]:
+    """What the probe prints on both channels; what takes too long or is too much is cut off."""
+    output = {1: bytearray(), 2: bytearray()}
     stream = await backend.open(sandbox)
     try:
         with trio.move_on_after(SECONDS):
-            while len(output) < LARGEST and (piece := await stream.receive()) is not None:
-                output += piece[1] if piece[0] == 1 else b""
+            while (piece := await stream.receive()) is not None:
+                output[piece[0]] += piece[1]
+                if sum(map(len, output.values())) > LARGEST:
+                    break
     finally:
         with trio.CancelScope(shield=True):
             await stream.aclose()
-    return bytes(output)
+    return bytes(output[1]), bytes(output[2])
 
 
-def judge(image: str, wanted: Wanted, output: bytes) -> Fitness:
+def judge(image: str, wanted: Wanted, output: bytes, complaint: bytes = b"") -> Fitness:
     """What the script's output means; the bytes come from the image and are not trusted.
 
     Raises:
@@ -171,7 +173,8 @@ def judge(image: str, wanted: Wanted, output: bytes) -> Fitness:
     head, _, roots = output.partition(b"\nroots ")
     said = set(head.decode(errors="replace").split("\n"))
     if "ok shell" not in said:
-        raise _no_shell(image, "it printed nothing that it was told to")
+        last = complaint.decode(errors="replace").strip().rpartition("\n")[2][:200]
+        raise _no_shell(image, last or "it printed nothing of what it was told to")
     if ("ok readable" if wanted.mode == "ro" else "ok writable") not in said:
         raise unwritable(wanted)
     if "ok bundle" not in said:

@@ -276,6 +276,7 @@ def _make(stub: Stub, owner: tuple[int, int]) -> Stub | None:
         except FileExistsError:
             return None
         try:
+            os.fchmod(descriptor, 0o755 if stub.directory else 0o644)  # whatever our umask
             info = os.fstat(descriptor)
             if owner != (info.st_uid, info.st_gid):
                 os.fchown(descriptor, *owner)
