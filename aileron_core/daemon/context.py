@@ -34,7 +34,7 @@ class Database(Protocol):
 class Audit(Protocol):
     """The record: hash-chained, durable before an answer is given."""
 
-    async def record(self, type: str, session: str | None, data: Mapping[str, Any]) -> Event:  # noqa: A002
+    async def record(self, type: str, session: str | None, data: Mapping[str, Any]) -> Event:  # noqa: A002 - the word of the audit line
         """Append one line; it is on disk when this returns. Observers are told afterwards.
 
         Raises:
@@ -109,7 +109,7 @@ class Sessions(Protocol):
     async def dry_run(self, plan: LaunchPlan) -> Mapping[str, Any]:
         """The spec that would be created, with what every plugin adds; nothing is touched."""
 
-    async def summaries(self, *, all: bool = False) -> Sequence[SessionSummary]:  # noqa: A002
+    async def summaries(self, *, all: bool = False) -> Sequence[SessionSummary]:  # noqa: A002 - as `--all`
         """Sessions that are not final; with ``all`` the ended ones too, newest first."""
 
     async def find(self, reference: str) -> SessionSummary:
