@@ -32,10 +32,14 @@ rm -rf .git .devcontainer 2>/dev/null
 echo hostile > ordinary-file && echo tried
 """
 
+# An image has password files of its own; what counts is that they cannot be read.
 _HOMES = """
 for path in {paths}
 do
   [ ! -e "$path" ] || [ -d "$path" ] || echo "did see $path"
+done
+for path in /etc/shadow /etc/gshadow {paths}
+do
   [ ! -r "$path" ] || [ -d "$path" ] || echo "did read $path"
 done
 for home in {homes}
@@ -88,7 +92,7 @@ async def _homes(probe: Probe) -> CheckResult:
     canary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     canary.write_text("a secret\n")
     home = Path(probe.environment.get("HOME", "/root"))
-    paths = ["/etc/shadow", "/etc/gshadow", home / ".ssh", home / ".aws/credentials", canary]
+    paths = [home / ".ssh/id_ed25519", home / ".aws/credentials", home / ".netrc", canary]
     try:
         async with probe.workspace() as workspace:
             script = _HOMES.format(
@@ -99,7 +103,9 @@ async def _homes(probe: Probe) -> CheckResult:
             result = await probe.sh(script, workspace=workspace)
     finally:
         canary.unlink()
-    return judge(result, "homes, keys, password hashes and Aileron's own state do not exist", MEND)
+    return judge(
+        result, "homes, keys, password hashes and Aileron's own state cannot be seen", MEND
+    )
 
 
 async def _environment(probe: Probe) -> CheckResult:
