@@ -28,6 +28,11 @@ from aileron_podman.backend import PodmanBackend, open_backend
 OWN = os.getuid(), os.getgid()
 
 
+def mount_table() -> str:
+    """The host's mounts."""
+    return Path("/proc/self/mountinfo").read_text()
+
+
 @define
 class Ran:
     """A program's whole output and its end."""
@@ -152,7 +157,7 @@ async def world(
     context: BackendContext, short_directory: Path, tiny_image: str
 ) -> AsyncIterator[World]:
     """A real backend; the test fails when it leaves a container or a mount."""
-    mounts = Path("/proc/self/mountinfo").read_text().count(str(short_directory))
+    mounts = mount_table().count(str(short_directory))
     backend = await open_backend(context)
     assert isinstance(backend, PodmanBackend)
     world = World(backend, short_directory, tiny_image)
@@ -162,7 +167,7 @@ async def world(
         for each in left:
             await backend.remove(Sandbox(each, ""))
         assert left == []
-        assert Path("/proc/self/mountinfo").read_text().count(str(short_directory)) == mounts
+        assert mount_table().count(str(short_directory)) == mounts
     finally:
         with trio.CancelScope(shield=True):
             await backend.aclose()

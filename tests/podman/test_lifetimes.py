@@ -40,7 +40,7 @@ async def test_cancelled_at_any_step_nothing_is_left(world, monkeypatch, step):
         for found in await world.backend.survey(world.owner):
             await world.backend.remove(found.sandbox)
     assert reached == [step]
-    assert [] == await world.left()
+    assert await world.left() == []
 
 
 def _cancel_at(monkeypatch, scope, step):
@@ -78,7 +78,7 @@ async def test_opening_can_be_cancelled(world):
     with trio.move_on_after(0):
         await world.backend.open(sandbox)
     await world.backend.remove(sandbox)
-    assert [] == await world.left()
+    assert await world.left() == []
 
 
 async def test_cancelled_removal_still_removes(world):
@@ -89,7 +89,7 @@ async def test_cancelled_removal_still_removes(world):
         await world.backend.remove(sandbox, grace=30)
     await world.backend.remove(sandbox)
     await stream.aclose()
-    assert [] == await world.left()
+    assert await world.left() == []
 
 
 async def test_grace_lets_the_agent_end_by_itself(world):
@@ -98,12 +98,12 @@ async def test_grace_lets_the_agent_end_by_itself(world):
         "trap 'echo bye > left; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
     )
     stream = await world.backend.open(sandbox)
-    assert (1, b"ready\n") == await stream.receive()
+    assert await stream.receive() == (1, b"ready\n")
     start = trio.current_time()
     await world.backend.remove(sandbox, grace=20)
     assert trio.current_time() - start < 10
-    assert "bye\n" == (world.workspace / "left").read_text()
-    assert 0 == (await stream.wait()).status
+    assert (world.workspace / "left").read_text() == "bye\n"
+    assert (await stream.wait()).status == 0
     await stream.aclose()
 
 
@@ -114,7 +114,7 @@ async def test_killed_from_outside(world):
     podman("rm", "--force", "--time", "0", sandbox.id)
     with trio.fail_after(20):
         assert await stream.receive() is None
-        assert 137 == (await stream.wait()).status
+        assert (await stream.wait()).status == 137
     await stream.aclose()
     await world.backend.remove(sandbox)
 
@@ -125,7 +125,7 @@ async def test_removed_while_created(world):
     podman("rm", "--force", "--time", "0", sandbox.id)
     with pytest.raises(AileronError) as caught:
         await world.backend.open(sandbox)
-    assert "sandbox-gone" == caught.value.code
+    assert caught.value.code == "sandbox-gone"
     await world.backend.remove(sandbox)
 
 
@@ -137,7 +137,7 @@ async def test_paused_containers_are_removed(world):
     with trio.fail_after(20):
         await world.backend.remove(sandbox, grace=0.1)
     await stream.aclose()
-    assert [] == await world.left()
+    assert await world.left() == []
 
 
 async def test_survey_tells_states_and_labels(world):
@@ -149,13 +149,13 @@ async def test_survey_tells_states_and_labels(world):
     ended = await world.backend.open(stopped)
     await ended.wait()
     found = {each.sandbox.id: each for each in await world.backend.survey(world.owner)}
-    assert [] == list(await world.backend.survey(world.owner + "x"))
+    assert list(await world.backend.survey(world.owner + "x")) == []
     for sandbox in (created, running, stopped):
         assert sandbox.session == found[sandbox.id].sandbox.session
-        assert "1" == found[sandbox.id].labels["io.aileron.test"]
+        assert found[sandbox.id].labels["io.aileron.test"] == "1"
         await world.backend.remove(sandbox)
     states = [found[each.id].state for each in (created, running)]
-    assert ["created", "running"] == states
+    assert states == ["created", "running"]
     for each in (stream, ended):
         await each.aclose()
 
@@ -172,11 +172,11 @@ async def test_a_later_daemon_can_use_and_remove_what_it_finds(world, context):
     from aileron_core.backend import Command
 
     other = await later.open(found.sandbox, Command(("sh", "-c", "echo again"), "/"))
-    assert (1, b"again\n") == await other.receive()
+    assert await other.receive() == (1, b"again\n")
     await other.aclose()
     await later.remove(found.sandbox, grace=0.1)
     await later.aclose()
-    assert 137 == (await stream.wait()).status
+    assert (await stream.wait()).status == 137
     await stream.aclose()
 
 
@@ -188,9 +188,14 @@ async def test_the_service_is_started_again_when_it_was_killed(world):
     await world.backend.service._process.wait()
     assert await world.backend.image(world.image) is not None
     with trio.fail_after(20):
-        assert 6 == (await stream.wait()).status
+        assert (await stream.wait()).status == 6
     await stream.aclose()
     await world.backend.remove(sandbox)
+
+
+def start(command: list[str]) -> subprocess.Popen[str]:
+    """A process whose output is read."""
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 DAEMON = """
@@ -208,7 +213,7 @@ trio.run(main)
 async def test_the_service_ends_when_the_daemon_is_killed(context):
     """kill -9 of the daemon: its Podman service ends by itself within seconds."""
     command = [sys.executable, "-c", DAEMON, context.runtime_directory, context.state_directory]
-    daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    daemon = start(command)
     assert daemon.stdout is not None
     service = os.pidfd_open(int(daemon.stdout.readline()))
     daemon.kill()
@@ -239,7 +244,7 @@ async def test_no_podman_is_an_error_with_the_mend(context, monkeypatch):
     monkeypatch.setattr("aileron_podman.service._well_known", list)
     with pytest.raises(AileronError) as caught:
         await open_backend(context)
-    assert ("podman-missing", 69) == (caught.value.code, caught.value.exit_status)
+    assert (caught.value.code, caught.value.exit_status) == ("podman-missing", 69)
     assert any("install" in hint for hint in caught.value.hints)
 
 
@@ -249,7 +254,7 @@ async def test_a_dead_socket_is_an_error_with_the_mend(context):
     settings = PodmanSettings(socket=str(socket))
     with pytest.raises(AileronError) as caught:
         await open_backend(BackendContext(context.runtime_directory, "", settings))
-    assert ("podman-unavailable", 69) == (caught.value.code, caught.value.exit_status)
+    assert (caught.value.code, caught.value.exit_status) == ("podman-unavailable", 69)
     assert caught.value.hints
 
 
@@ -275,10 +280,10 @@ async def test_a_remote_socket_says_what_it_cannot(world):
     assert await other.image(world.image) is not None
     with pytest.raises(AileronError) as caught:
         await other.create(world.spec())
-    assert "podman-remote" == caught.value.code
+    assert caught.value.code == "podman-remote"
     with pytest.raises(AileronError) as caught:
         await other.listen(Sandbox("x", "y"), [])
-    assert "podman-remote" == caught.value.code
+    assert caught.value.code == "podman-remote"
     await other.aclose()
 
 
@@ -289,7 +294,7 @@ async def test_connections_of_other_kinds_are_refused(context, text):
     """An address that cannot be used is an error that says which can."""
     with pytest.raises(AileronError) as caught:
         await open_backend(BackendContext(context.runtime_directory, "", connection=text))
-    assert ("podman-remote", 69) == (caught.value.code, caught.value.exit_status)
+    assert (caught.value.code, caught.value.exit_status) == ("podman-remote", 69)
 
 
 async def test_twenty_at_once(world):
@@ -305,7 +310,7 @@ async def test_twenty_at_once(world):
         for number in range(20):
             nursery.start_soon(one, number)
     assert list(range(20)) == sorted(done)
-    assert 20 == len(list(world.workspace.iterdir()))
+    assert len(list(world.workspace.iterdir())) == 20
     assert time.perf_counter() - start < 60
 
 
@@ -313,4 +318,4 @@ async def test_mount_failures_leave_nothing(world):
     """A mount that cannot be made takes the container with it."""
     with pytest.raises(AileronError):
         await world.create(mounts=(Mount("/x", "bind", "/nowhere/at/all"),))
-    assert [] == await world.left()
+    assert await world.left() == []

@@ -31,7 +31,7 @@ async def test_death_by_a_signal_is_128_and_its_number(world, number):
 async def test_output_channels_are_kept_apart(world):
     """Standard output and standard error arrive on channels 1 and 2."""
     ran = await world.run("echo out; echo err >&2")
-    assert (b"out\n", b"err\n") == (ran.out, ran.err)
+    assert (ran.out, ran.err) == (b"out\n", b"err\n")
 
 
 async def test_fifty_megabytes_go_through_unchanged(world):
@@ -39,13 +39,13 @@ async def test_fifty_megabytes_go_through_unchanged(world):
     data = os.urandom(1 << 20) * 50
     ran = await world.run("cat", data)
     assert hashlib.sha256(data).hexdigest() == hashlib.sha256(ran.out).hexdigest()
-    assert 0 == ran.exit.status
+    assert ran.exit.status == 0
 
 
 async def test_input_to_a_program_that_stopped_reading_is_dropped(world):
     """Sending to a program that has closed its input is no error, and its status arrives."""
     ran = await world.run("exec <&-; echo done; exit 3", b"x" * (4 << 20))
-    assert (b"done\n", 3) == (ran.out, ran.exit.status)
+    assert (ran.out, ran.exit.status) == (b"done\n", 3)
 
 
 async def test_nothing_has_run_before_open(world):
@@ -62,10 +62,10 @@ async def test_signals_reach_the_agent(world):
         "trap 'echo got; exit 5' TERM; echo ready; while :; do sleep 1; done"
     )
     stream = await world.backend.open(sandbox)
-    assert (1, b"ready\n") == await stream.receive()
+    assert await stream.receive() == (1, b"ready\n")
     await stream.signal(signal.SIGTERM)
-    assert (1, b"got\n") == await stream.receive()
-    assert 5 == (await stream.wait()).status
+    assert await stream.receive() == (1, b"got\n")
+    assert (await stream.wait()).status == 5
     await stream.signal(signal.SIGTERM)  # ended already: no error
     await stream.aclose()
     await world.backend.remove(sandbox)
@@ -83,10 +83,10 @@ async def test_terminal_has_size_and_type(world):
         seen += (await stream.receive())[1]
     await stream.resize(40, 123)
     while (found := await stream.receive()) is not None:
-        assert 1 == found[0]
+        assert found[0] == 1
         seen += found[1]
     assert b"40 123" in seen
-    assert 0 == (await stream.wait()).status
+    assert (await stream.wait()).status == 0
     await stream.aclose()
     await world.backend.remove(sandbox)
 
@@ -95,7 +95,7 @@ async def test_memory_limit_ends_what_exceeds_it_and_says_so(world):
     """A program beyond the limit is killed by the kernel, and the end is marked as such."""
     script = "exec tail /dev/zero"
     ran = await world.run(script, limits=Limits(memory=32 << 20, pids=50))
-    assert (137, True) == (ran.exit.status, ran.exit.oom)
+    assert (ran.exit.status, ran.exit.oom) == (137, True)
 
 
 async def test_process_limit_holds(world):
@@ -125,7 +125,7 @@ async def test_exec_runs_beside_the_agent(world):
     ran = await world.exec(
         sandbox, "id -u; echo $HOME $EXTRA; cat; exit 9", b"in", env={"EXTRA": "x"}
     )
-    assert (b"1000\n/home/agent x\nin", 9) == (ran.out, ran.exit.status)
+    assert (ran.out, ran.exit.status) == (b"1000\n/home/agent x\nin", 9)
     await stream.aclose()
     await world.backend.remove(sandbox)
 
@@ -137,7 +137,7 @@ async def test_exec_is_confined_like_the_agent(world):
     ran = await world.exec(sandbox, "grep -E 'Cap|NoNewPrivs|Seccomp:' /proc/self/status")
     facts = dict(line.split(":\t") for line in ran.text.splitlines())
     assert {"0" * 16} == {facts[name] for name in facts if name.startswith("Cap")}
-    assert ("1", "2") == (facts["NoNewPrivs"], facts["Seccomp"])
+    assert (facts["NoNewPrivs"], facts["Seccomp"]) == ("1", "2")
     await stream.aclose()
     await world.backend.remove(sandbox)
 
@@ -150,9 +150,9 @@ async def test_exec_takes_signals(world):
 
     script = "trap 'exit 4' INT; echo ready; while :; do sleep 1; done"
     other = await world.backend.open(sandbox, Command(("sh", "-c", script), "/"))
-    assert (1, b"ready\n") == await other.receive()
+    assert await other.receive() == (1, b"ready\n")
     await other.signal(signal.SIGINT)
-    assert 4 == (await other.wait()).status
+    assert (await other.wait()).status == 4
     await other.aclose()
     await stream.aclose()
     await world.backend.remove(sandbox)
@@ -169,8 +169,8 @@ async def test_exec_in_a_terminal_starts_with_its_size(world):
     seen = b""
     while (found := await other.receive()) is not None:
         seen += found[1]
-    assert b"33 77" == seen.strip()
-    assert 0 == (await other.wait()).status
+    assert seen.strip() == b"33 77"
+    assert (await other.wait()).status == 0
     await other.aclose()
     await stream.aclose()
     await world.backend.remove(sandbox)
@@ -179,15 +179,15 @@ async def test_exec_in_a_terminal_starts_with_its_size(world):
 async def test_program_that_is_not_there_is_127(world):
     """A command that does not exist ends as a shell says it."""
     ran = await world.run("", argv=("no-such-program",))
-    assert 127 == ran.exit.status
+    assert ran.exit.status == 127
 
 
 async def test_image_that_is_not_there_names_itself(world):
     """Creating from a missing image is an error with the mend, and leaves nothing."""
     with pytest.raises(AileronError) as caught:
         await world.create(image="localhost/no-such-image:1")
-    assert ("image-absent", 66) == (caught.value.code, caught.value.exit_status)
-    assert [] == await world.left()
+    assert (caught.value.code, caught.value.exit_status) == ("image-absent", 66)
+    assert await world.left() == []
 
 
 async def test_what_is_gone_says_so(world):
@@ -197,7 +197,7 @@ async def test_what_is_gone_says_so(world):
     await world.backend.remove(sandbox)
     with pytest.raises(AileronError) as caught:
         await world.backend.open(sandbox)
-    assert "sandbox-gone" == caught.value.code
+    assert caught.value.code == "sandbox-gone"
     with pytest.raises(AileronError) as caught:
         await world.backend.open(Sandbox("f" * 64, "none"))
-    assert "sandbox-gone" == caught.value.code
+    assert caught.value.code == "sandbox-gone"

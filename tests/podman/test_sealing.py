@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import socket
-from pathlib import Path
 
 import pytest
 import trio
 
-from aileron_core.backend import Limits, ListenerSpec, SandboxUser
+from aileron_core.backend import Limits, ListenerSpec, Mount, SandboxUser
 from aileron_core.errors import AileronError
 from aileron_core.records import SeccompRule
 from aileron_core.seccomp import build_profile
-from aileron_podman import create, creation
+from aileron_podman import cgroup, create, creation
 
 pytestmark = pytest.mark.container
 
@@ -28,7 +26,7 @@ async def test_only_the_daemons_listeners_are_reachable(world):
     specs = [ListenerSpec("proxy", port=3128), ListenerSpec("dns", port=53, kind="udp")]
     made = await world.backend.listen(sandbox, specs)
     assert {"proxy", "dns"} == set(made)
-    assert ("127.0.0.1", 3128) == made["proxy"].getsockname()
+    assert made["proxy"].getsockname() == ("127.0.0.1", 3128)
     assert not made["proxy"].getblocking()
     stream = await world.backend.open(sandbox)
     with trio.fail_after(10):
@@ -39,9 +37,9 @@ async def test_only_the_daemons_listeners_are_reachable(world):
     while (found := await stream.receive()) is not None:
         seen += found[1]
     lines = seen.decode().splitlines()
-    assert "from the daemon" == lines[0]
-    assert "lo" == lines[-1]
-    assert ["Iface"] == [line.split()[0] for line in lines[1:-1]]
+    assert lines[0] == "from the daemon"
+    assert lines[-1] == "lo"
+    assert [line.split()[0] for line in lines[1:-1]] == ["Iface"]
     made["dns"].close()
     await stream.aclose()
     await world.backend.remove(sandbox)
@@ -55,7 +53,7 @@ async def test_a_datagram_reaches_its_listener(world):
     with trio.fail_after(10), trio.socket.from_stdlib_socket(made["dns"]) as udp:
         data, sender = await udp.recvfrom(512)
     assert b"name\x07example" in data
-    assert "127.0.0.1" == sender[0]
+    assert sender[0] == "127.0.0.1"
     await stream.aclose()
     await world.backend.remove(sandbox)
 
@@ -66,7 +64,7 @@ async def test_the_hosts_loopback_is_another_one(world):
         host.bind(("127.0.0.1", 0))
         host.listen()
         ran = await world.run(f"nc -w 2 127.0.0.1 {host.getsockname()[1]} </dev/null; echo $?")
-    assert "1" == ran.text
+    assert ran.text == "1"
 
 
 async def test_two_listeners_of_one_port_are_refused(world):
@@ -76,7 +74,7 @@ async def test_two_listeners_of_one_port_are_refused(world):
         await world.backend.listen(
             sandbox, [ListenerSpec("a", port=8080), ListenerSpec("b", port=8080)]
         )
-    assert "listener-failed" == caught.value.code
+    assert caught.value.code == "listener-failed"
     again = await world.backend.listen(sandbox, [ListenerSpec("a", port=8080)])
     again["a"].close()
     await world.backend.remove(sandbox)
@@ -127,11 +125,13 @@ def family(number, kind=socket.SOCK_STREAM, protocol=0):
     try: socket.socket(number, kind, protocol).close(); return 0
     except OSError as error: return error.errno
 print(json.dumps({
-  "vsock": family(40), "packet": family(17, socket.SOCK_RAW), "alg": family(38, socket.SOCK_SEQPACKET),
+  "vsock": family(40), "packet": family(17, socket.SOCK_RAW),
+  "alg": family(38, socket.SOCK_SEQPACKET),
   "bluetooth": family(31), "unix": family(1), "inet": family(2), "inet6": family(10),
   "route": family(16, socket.SOCK_RAW, 0), "audit": family(16, socket.SOCK_RAW, 9),
   "raw": family(2, socket.SOCK_RAW, 1), "ping": family(2, socket.SOCK_DGRAM, 1),
-  "ptrace": call(101, 0, 0, 0, 0), "keyctl": call(250, 0, 0, 0, 0), "add_key": call(248, 0, 0, 0, 0, 0),
+  "ptrace": call(101, 0, 0, 0, 0), "keyctl": call(250, 0, 0, 0, 0),
+  "add_key": call(248, 0, 0, 0, 0, 0),
   "bpf": call(321, 0, 0, 0), "perf": call(298, 0, 0, -1, -1, 0), "userfaultfd": call(323, 0),
   "io_uring": call(425, 1, 0), "clone3": call(435, 0, 0), "mount": call(165, 0, 0, 0, 0, 0),
   "open_tree": call(428, -100, b"/", 0), "fsopen": call(430, b"tmpfs", 0),
@@ -146,16 +146,12 @@ print(json.dumps({
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="kernel: numbers of x86-64")
 async def test_system_calls_are_those_of_the_profile(world):
     """Every family and call that the profile refuses is refused for real, with the right error."""
-    from aileron_core.backend import Mount
-
     script = world.root / "probe.py"
     script.write_text(PROBE)
-    binds = [
-        Mount(path, "bind", path) for path in ("/usr", "/lib", "/lib64") if os.path.isdir(path)
-    ]
+    binds = (Mount(path, "bind", path) for path in ("/usr", "/lib", "/lib64"))
     mounts = (*binds, Mount("/probe.py", "bind", str(script)))
     ran = await world.run("", argv=("/usr/bin/python3", "-S", "/probe.py"), mounts=mounts, cwd="/")
-    assert b"" == ran.err
+    assert ran.err == b""
     found = json.loads(ran.out)
     refused = {name for name, number in found.items() if number == 1}
     assert {
@@ -166,11 +162,11 @@ async def test_system_calls_are_those_of_the_profile(world):
     assert {0} == {found[name] for name in ("unix", "inet", "inet6", "route", "unshare_files")}
     missing = ("io_uring", "clone3", "unshare_user", "unshare_net", "clone_user", "personality")
     assert {38} == {found[name] for name in missing}
-    assert 93 == found["audit"]
+    assert found["audit"] == 93
     foreign = "import ctypes; ctypes.CDLL(None).syscall(0x40000000 + 39)"
     program = ("/usr/bin/python3", "-S", "-c", foreign)
     ran = await world.run("", argv=program, mounts=mounts, cwd="/")
-    assert 128 + 31 == ran.exit.status  # SIGSYS: calls by another ABI end the process
+    assert ran.exit.status == 128 + 31  # SIGSYS: calls by another ABI end the process
 
 
 async def test_contributed_rules_hold(world):
@@ -178,9 +174,16 @@ async def test_contributed_rules_hold(world):
     rule = SeccompRule(("mkdir", "mkdirat"), "errno", errno=13)
     profile = build_profile([rule], machine=platform.machine())
     ran = await world.run("mkdir d; echo $?", seccomp=profile)
-    assert "1" == ran.text
+    assert ran.text == "1"
     assert b"Permission denied" in ran.err
     assert not (world.workspace / "d").exists()
+
+
+FILES = [
+    {"type": "nofile", "soft": 9999, "hard": 9999},
+    {"type": "nproc", "soft": 999, "hard": 999},
+]
+ETC = {"type": "bind", "source": "/etc", "destination": "/hostetc", "options": ["ro"]}
 
 
 @pytest.mark.parametrize(
@@ -194,10 +197,10 @@ async def test_contributed_rules_hold(world):
         ({"seccomp_profile_path": "unconfined"}, "seccomp"),
         ({"env": {"PATH": "/bin", "EXTRA": "1"}}, "EXTRA"),
         ({"privileged": True}, "privileged"),
-        ({"r_limits": [{"type": "nofile", "soft": 9999, "hard": 9999}, {"type": "nproc", "soft": 999, "hard": 999}]}, "nofile"),
+        ({"r_limits": FILES}, "nofile"),
         ({"resource_limits": {"memory": {"limit": 1 << 30}}}, "pids"),
         ({"pidns": {"nsmode": "host"}, "init": False}, "pid namespace"),
-        ({"mounts": [{"type": "bind", "source": "/etc", "destination": "/hostetc", "options": ["ro"]}]}, "/hostetc"),
+        ({"mounts": [ETC]}, "/hostetc"),
         ({"devices": [{"path": "/dev/kmsg"}]}, "/dev/kmsg"),
         ({"unmask": ["ALL"]}, "masked"),
     ],
@@ -213,10 +216,10 @@ async def test_a_container_that_is_not_as_asked_is_refused(world, monkeypatch, c
     monkeypatch.setattr(creation, "to_specgen", changed)
     with pytest.raises(AileronError) as caught:
         await world.create()
-    assert "sandbox-not-sealed" == caught.value.code, caught.value.why
+    assert caught.value.code == "sandbox-not-sealed", caught.value.why
     assert named in caught.value.why
-    assert 77 == caught.value.exit_status
-    assert [] == await world.left()
+    assert caught.value.exit_status == 77
+    assert await world.left() == []
 
 
 async def test_a_limit_that_cannot_hold_is_refused(world):
@@ -224,22 +227,20 @@ async def test_a_limit_that_cannot_hold_is_refused(world):
     world.backend.capabilities = frozenset()
     with pytest.raises(AileronError) as caught:
         await world.create(limits=Limits(memory=1 << 28, pids=None))
-    assert "limit-unsupported" == caught.value.code
-    assert [] == await world.left()
+    assert caught.value.code == "limit-unsupported"
+    assert await world.left() == []
 
 
 async def test_no_limits_are_fine_without_capabilities(world):
     """A sandbox without limits of the cgroup runs where there are none."""
     world.backend.capabilities = frozenset()
     ran = await world.run("echo ok", limits=Limits(memory=None, pids=None))
-    assert "ok" == ran.text
+    assert ran.text == "ok"
 
 
 async def test_limits_are_in_the_kernel(world):
     """CPU, memory and process limits are where the kernel keeps them."""
-    from aileron_podman import cgroup
-
     sandbox = await world.create(limits=Limits(memory=1 << 28, cpus=0.5, pids=33))
-    held = cgroup.limits(Path(f"/proc/{sandbox.pid}/cgroup").read_text())
+    held = cgroup.limits(cgroup.read(f"/proc/{sandbox.pid}/cgroup"))
     await world.backend.remove(sandbox)
-    assert {"memory": 1 << 28, "swap": 0, "pids": 33, "cpus": 0.5} == held
+    assert held == {"memory": 1 << 28, "swap": 0, "pids": 33, "cpus": 0.5}

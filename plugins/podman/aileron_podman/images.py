@@ -1,9 +1,7 @@
 """Images: what is here, and getting what is not.
 
 Pull, import and build stream over the service's REST API, so that progress shows line by line and
-cancelling stops the work. podman-py's own calls do neither: they block a thread, collect a build's
-output until it ends, and write the container file into the build context, which is the person's
-directory. What it does well is used: packing a context by ``.containerignore``.
+cancelling stops the work.
 """
 
 from __future__ import annotations
@@ -14,6 +12,8 @@ import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -58,16 +58,32 @@ def to_info(reference: str, found: Mapping[str, Any]) -> ImageInfo:
 
 
 def changes(recipe: Recipe) -> tuple[str, ...]:
-    """Containerfile lines that an import applies."""
+    """What an import applies; Podman takes the rest of each line as it is, quotes and all."""
     return (
-        *(f"ENV {name}={_quoted(value)}" for name, value in recipe.env.items()),
-        *(f"LABEL {name}={_quoted(value)}" for name, value in recipe.labels.items()),
+        *(f"ENV {name}={value}" for name, value in recipe.env.items()),
+        *(f"LABEL {name}={value}" for name, value in recipe.labels.items()),
     )
 
 
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
-    return f'"{escaped}"'
+def ignored(text: str) -> frozenset[str]:
+    """Paths that an ignore file leaves out whole.
+
+    Podman applies the file itself when it copies; this only spares sending what it names plainly.
+    One exception ("!") anywhere, and everything is sent.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    if any(pattern.startswith("!") for pattern in patterns):
+        return frozenset()
+    plain = (pattern.strip("/") for pattern in patterns if not set(pattern) & set("*?[\\"))
+    return frozenset(path for path in plain if path)
+
+
+def _ignore_file(context: Path) -> str:
+    for name in (".containerignore", ".dockerignore"):
+        if (context / name).is_file():
+            return (context / name).read_text(errors="replace")
+    return ""
 
 
 def pack(recipe: Recipe) -> BinaryIO:
@@ -75,22 +91,29 @@ def pack(recipe: Recipe) -> BinaryIO:
 
     The container file is added to the archive alone: the person's directory stays as it is.
     """
-    from podman import api  # 140 ms, and only a build needs it
-
-    if recipe.context is None:
-        packed: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - handed to the caller
-        mode = "w"
-    else:
-        ignored = api.prepare_containerignore(recipe.context)
-        packed = api.create_tar(anchor=recipe.context, exclude=ignored)
-        mode = "a"
-    text = (recipe.containerfile or "").encode()
-    packed.seek(0)
-    with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]
-        entry = tarfile.TarInfo(_CONTAINERFILE)
-        entry.size, entry.mode = len(text), 0o644
-        archive.addfile(entry, io.BytesIO(text))
+    packed: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - handed to the caller
+    try:
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            if recipe.context is not None:
+                left_out = ignored(_ignore_file(Path(recipe.context)))
+                archive.add(recipe.context, arcname="", filter=partial(_entry, left_out))
+            text = (recipe.containerfile or "").encode()
+            entry = tarfile.TarInfo(_CONTAINERFILE)
+            entry.size, entry.mode = len(text), 0o644
+            archive.addfile(entry, io.BytesIO(text))
+    except BaseException:
+        packed.close()
+        raise
     return packed
+
+
+def _entry(left_out: frozenset[str], info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Files, directories and links as links; nobody's names and numbers."""
+    if info.name in left_out or not (info.isfile() or info.isdir() or info.issym()):
+        return None
+    info.uid = info.gid = 0
+    info.uname = info.gname = "root"
+    return info
 
 
 class Images:

@@ -274,7 +274,9 @@ class Attacher:
         syscalls.act_as(info.st_uid, info.st_gid)
         try:
             if is_directory:
-                os.mkdir(name, 0o755, dir_fd=parent)
+                os.mkdir(name, dir_fd=parent)
+                # Whatever the daemon's umask: the agent must be able to pass.
+                os.chmod(name, 0o755, dir_fd=parent)  # noqa: S103 - in the sandbox's own layer
             else:
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
                 os.close(os.open(name, flags, 0o644, dir_fd=parent))

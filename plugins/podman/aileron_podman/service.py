@@ -1,8 +1,8 @@
 """Podman's service: a live one is found, or one is started that cannot outlive the daemon.
 
 A service that is started here gets an idle limit, and the backend holds one connection open (a
-stream of events that match nothing): when the daemon ends, even by SIGKILL, the kernel closes it, and
-the service ends by itself a few seconds later.
+stream of events that match nothing): when the daemon ends, even by SIGKILL, the kernel closes it,
+and the service ends by itself a few seconds later.
 (PR_SET_PDEATHSIG would act when the *thread* that spawned it ends, and trio spawns from threads.)
 """
 
