@@ -120,7 +120,9 @@ def _state(kind: Kind, path: Path) -> FileState:
 
 
 def _project_state(paths: Paths, path: Path) -> FileState:
-    document = read_document(path, hostile=True)
+    # While a session runs, an empty directory stands in for a file that must not come into being.
+    is_stand_in = path.is_dir() and not path.is_symlink()
+    document = None if is_stand_in else read_document(path, hostile=True)
     if document is None:
         return FileState("project", path)
     return FileState("project", path, document, is_trusted(paths, path, digest(document.content)))

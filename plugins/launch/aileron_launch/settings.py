@@ -22,7 +22,7 @@ PROTECTED = (
     ".git/config.worktree",
     ".git/commondir",
     # Read by Aileron itself, by editors and by container tools when the project is opened.
-    ".aileron.toml",
+    ".aileron.toml/",
     ".devcontainer/",
     ".devcontainer.json/",
     ".vscode/",
@@ -40,7 +40,6 @@ PROTECTED = (
     ".bashrc/",
     ".bash_profile/",
     ".bash_login/",
-    ".bash_logout/",
     ".profile/",
     ".zshrc/",
     ".zshenv/",

@@ -100,6 +100,12 @@ def test_a_directory_in_place_of_a_file(files: Any) -> None:
     assert outcome(files) is not None
 
 
+def test_a_directory_in_a_project_is_no_file(files: Any) -> None:
+    """An empty directory stands in for an absent file while a session runs: nothing is set."""
+    (files.project / ".aileron.toml").mkdir()
+    assert outcome(files) is None
+
+
 def test_a_users_own_file_may_be_a_link(files: Any) -> None:
     """Many people keep their configuration in a repository of their own."""
     (files.root / "dotfile").write_text("[every-thing]\nnumber = 8\n")
