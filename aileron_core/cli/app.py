@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve, field
 
 from aileron_core.cli.output import Output
+from aileron_core.errors import AileronError
 from aileron_core.paths import Paths, find_paths
 
 if TYPE_CHECKING:
@@ -62,16 +63,27 @@ class App:
 
     @property
     def disabled(self) -> dict[str, str]:
-        """Plugins that are switched off, with where."""
-        return {**self.sources.disabled(), **dict.fromkeys(self.disable, "by --disable")}
+        """Plugins that are switched off, with where.
+
+        A project's file that cannot be read must not keep people from commands that have nothing
+        to do with it (`approvals`, `sessions stop`): here it then counts for nothing.
+        """
+        try:
+            configured = self.sources.disabled()
+        except AileronError:
+            configured = self._read_sources(None).disabled()
+        return {**configured, **dict.fromkeys(self.disable, "by --disable")}
 
     @cached_property
     def sources(self) -> Sources:
         """What configuration is made of, as it was when first asked for."""
+        return self._read_sources(self.cwd)
+
+    def _read_sources(self, project: Path | None) -> Sources:
         from aileron_core.config.layers import read_sources
 
         return read_sources(
-            self.paths, project=self.cwd, environ=self.environ, config_file=self.config_file
+            self.paths, project=project, environ=self.environ, config_file=self.config_file
         )
 
     def config(self, flags: Mapping[str, Any] | None = None) -> Config:

@@ -167,7 +167,7 @@ class _Work:
         """One file's tables, over what is there."""
         assert state.document is not None
         document = state.document
-        place = Place(document.path.parent, self.sources.environ.get("HOME", "/"), document.where)
+        place = Place(document.path.parent, self._home(), document.where)
         loosened: list[Key] = []
         for name, table in document.data.items():
             if name in self.schema.tables:
@@ -177,6 +177,10 @@ class _Work:
                 self._unknown_table(name, place)
         if loosened:
             self.problems.append(_untrusted(state, loosened, place))
+
+    def _home(self) -> str:
+        """What ``~`` stands for: the home of whoever typed the command."""
+        return self.sources.environ.get("HOME") or str(Path.home())
 
     def _unknown_table(self, name: str, place: Place) -> None:
         known = [*self.schema.tables, *self.schema.opaque]
@@ -230,7 +234,7 @@ class _Work:
             self.problems.append(_problem(bad, f"the {kind}"))
 
     def _set_text(self, key: Key, value: Any, origin: str) -> None:
-        home = self.sources.environ.get("HOME", "/")
+        home = self._home()
         place = Place(self.sources.directory, home, lambda _: origin)
         try:
             made = convert(self.values[key].field.type, value, key, place)

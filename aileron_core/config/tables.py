@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,19 +31,12 @@ class Schema:
     """Tables that may be there and are not looked at: of plugins that are off or broken."""
 
 
-_CORE_TABLES = {
-    "policy": ("aileron_core.policy.settings", "PolicySettings"),
-    "daemon": ("aileron_core.daemon.settings", "DaemonSettings"),
-}
-
-
 def core_tables() -> dict[str, type[Any]]:
     """The core's own tables."""
-    found: dict[str, type[Any]] = {"plugins": PluginsSettings}
-    for table, (module, name) in _CORE_TABLES.items():
-        if importlib.util.find_spec(module) is not None:
-            found[table] = getattr(importlib.import_module(module), name)
-    return found
+    from aileron_core.daemon.settings import DaemonSettings
+    from aileron_core.policy.settings import PolicySettings
+
+    return {"plugins": PluginsSettings, "policy": PolicySettings, "daemon": DaemonSettings}
 
 
 def schema_of(hooks: Hooks) -> Schema:

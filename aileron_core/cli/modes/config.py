@@ -26,13 +26,21 @@ _TRUSTED = (PROJECT_FILE, ".devcontainer", ".devcontainer.json")
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")  # user:password of a URL, RFC 3986 section 3.2.1
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        names = [name for name, _, _ in (ctx.find_object(App) or App()).config().items()]
+    except AileronError:  # completing is no moment for errors
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 @click.group()
 def command() -> None:
     """See every setting, with the file and line that it comes from."""
 
 
 @command.command()
-@click.argument("key", required=False)
+@click.argument("key", required=False, shell_complete=_complete)
 @click.option("--changed", is_flag=True, help="Leave out what is built in.")
 @click.pass_obj
 def show(app: App, key: str | None, changed: bool) -> None:

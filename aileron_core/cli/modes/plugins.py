@@ -14,6 +14,11 @@ from aileron_core.plugins.facts import CORE, PLUGIN_ESSENTIAL, PLUGIN_UNKNOWN, P
 from aileron_core.plugins.scan import scan
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    app = ctx.find_object(App) or App()
+    return [name for name in _installed(app) if name.startswith(incomplete)]
+
+
 @click.group()
 def command() -> None:
     """See plugins, and switch them on and off."""
@@ -30,7 +35,7 @@ def list_plugins(app: App) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_complete)
 @click.pass_obj
 def show(app: App, name: str) -> None:
     """One plugin: where it is from, and what it adds."""
@@ -48,7 +53,7 @@ def show(app: App, name: str) -> None:
 
 
 @command.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=_complete)
 @click.pass_obj
 def disable(app: App, names: Sequence[str]) -> None:
     """Switch plugins off, in your configuration file."""
@@ -62,7 +67,7 @@ def disable(app: App, names: Sequence[str]) -> None:
 
 
 @command.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=_complete)
 @click.pass_obj
 def enable(app: App, names: Sequence[str]) -> None:
     """Switch plugins on, in your configuration file."""

@@ -208,6 +208,13 @@ def test_help_needs_no_configuration(aileron: Runner) -> None:
     assert "[config-syntax]" in result.stderr
 
 
+def test_a_hostile_project_keeps_nobody_from_other_commands(aileron: Runner) -> None:
+    """Its file counts only where it is asked for."""
+    (aileron.root / ".aileron.toml").write_text("[[[")
+    assert aileron("plugins", "list").status == 0
+    assert aileron("config", "show", "--json").error["code"] == "config-syntax"
+
+
 def test_a_mode_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     """Its plugin is there, its command is not."""
 
@@ -265,15 +272,26 @@ def test_the_version_is_printed_without_importing_click(aileron: Runner) -> None
     assert "attr" not in done.stderr
 
 
-def test_modes_complete(aileron: Runner) -> None:
-    """What a shell asks for after `aileron pl`."""
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("aileron pl", ["plugins"]),
+        ("aileron plugins di", ["disable"]),
+        ("aileron plugins disable co", ["connectors"]),
+        ("aileron config show plugins", ["plugins.disable"]),
+        ("aileron nothing x", []),
+    ],
+)
+def test_the_shell_completes(aileron: Runner, words: str, completed: list[str]) -> None:
+    """Modes, commands, names of plugins, keys; nothing, without a word, where nothing fits."""
     environ = {
         **aileron.environment,
         "_AILERON_COMPLETE": "bash_complete",
-        "COMP_WORDS": "aileron pl",
-        "COMP_CWORD": "1",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
     }
-    assert process(aileron, env=environ).stdout == "plain,plugins\n"
+    done = process(aileron, env=environ)
+    assert (done.stdout.split(), done.stderr) == ([f"plain,{name}" for name in completed], "")
 
 
 def test_ctrl_c_at_a_prompt_is_ctrl_c(trying: Any, monkeypatch: pytest.MonkeyPatch) -> None:
