@@ -58,7 +58,6 @@ def test_every_setuid_program_is_harmless(inside_host):
         "echo b > /proc/sysrq-trigger",
         "cat /proc/kcore",
         "cat /proc/1/mem",
-        "ls /proc/1/root/",
         "swapoff -a",
         "nice -n -10 true 2>&1 | grep -q denied && exit 1",
     ],
