@@ -77,6 +77,8 @@ def exec_command(
 ) -> int:
     """Run another program in a running session, as its agent; a shell when none is given."""
     found = _find(app, session)
+    if argv[:1] == ("--",):  # as `launch -- COMMAND` takes it; no program is called so
+        argv = argv[1:]
     hello = {
         "session": found["id"],
         "mode": "exec",
