@@ -15,7 +15,7 @@ from aileron_core.backend import Backend, Progress
 from aileron_core.errors import AileronError
 from aileron_core.paths import Paths
 from aileron_core.plugins.facade import Hooks
-from aileron_core.records import Decision, Event, Request
+from aileron_core.records import Decision, Event, NamedDecider, Observer, Request
 from aileron_core.sessions.plan import LaunchPlan
 
 T = TypeVar("T")
@@ -41,8 +41,21 @@ class Audit(Protocol):
             AileronError: ``audit-unwritable``; the caller must then refuse what it was about to do.
         """
 
+    def watch(self, session: str, observers: Sequence[Observer]) -> None:
+        """Tell these of the session's records until `unwatch`."""
+
+    def unwatch(self, session: str) -> None:
+        """Tell nobody of the session's records any more."""
+
     def follow(self, after: int | None = None) -> AsyncIterator[tuple[int, Event]]:
         """Numbered events from after the given number on (None: from now), then live ones."""
+
+
+class Policy(Protocol):
+    """A compiled policy (`aileron_core.policy`): pure, never waits."""
+
+    def decide(self, request: Request) -> Decision:
+        """What the rules say; always something."""
 
 
 class Gate(Protocol):
@@ -50,6 +63,12 @@ class Gate(Protocol):
 
     async def decide(self, request: Request) -> Decision:
         """The strictest verdict of policy and deciders, recorded; anything missing is a deny."""
+
+    def admit(self, session: str, policy: Policy, deciders: Sequence[NamedDecider] = ()) -> None:
+        """From now on decide for this session; admitting again replaces policy and deciders."""
+
+    def dismiss(self, session: str) -> None:
+        """From now on everything this session asks for is denied."""
 
 
 @frozen

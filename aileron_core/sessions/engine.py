@@ -118,7 +118,10 @@ class SessionEngine:
         spec = specs.compose(plan, evolve(inputs, token="(made at launch)"))  # noqa: S106 - a note
         shown = {**spec.env, **dict.fromkeys(plan.env, "(given)")}
         return {
-            "plan": {**_as_data(plan), "env": dict.fromkeys(plan.env, "(given)")},
+            "plan": {
+                **_as_data(evolve(plan, rules=None)),
+                "env": dict.fromkeys(plan.env, "(given)"),
+            },
             "spec": asdict(evolve(spec, env=shown, seccomp={})),
             "listeners": [asdict(one) for one in specs.listeners(contributions)],
             "contributions": [plugin for plugin, _ in contributions],

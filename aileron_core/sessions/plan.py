@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
 
 from aileron_core.backend import Limits, Mount, PortMapping, Recipe, SandboxUser
+
+if TYPE_CHECKING:
+    from aileron_core.policy.load import PolicySource
 
 
 @frozen
@@ -89,6 +92,8 @@ class LaunchPlan:
     limits: Limits = Limits()
     hostname: str = "aileron"
     policy: str = "developer"
+    rules: PolicySource | None = field(default=None, repr=False)
+    """What the session's policy is compiled from; None: everything is denied."""
     disabled: frozenset[str] = frozenset()
     timeout: float | None = None
     """Seconds the agent may run."""

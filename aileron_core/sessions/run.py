@@ -26,6 +26,7 @@ from aileron_core.errors import (
     AileronError,
     ErrorCode,
 )
+from aileron_core.policy.load import compile_policy
 from aileron_core.records import Service, Session, SessionState
 from aileron_core.sessions import prepare
 from aileron_core.sessions import spec as specs
@@ -175,7 +176,7 @@ class Run:
         async with AsyncExitStack() as stack:
             undo = Undo(stack, self.left)
             with step("plan"):
-                contributions = self._plan()
+                contributions = self._plan(undo)
             with step("prepare"):
                 image = await self._prepare(undo, contributions)
             async with self.engine.creations:
@@ -191,13 +192,28 @@ class Run:
             with step("end"):
                 await self._become(SessionState.ENDING)
 
-    def _plan(self) -> specs.Contributions:
+    def _plan(self, undo: Undo) -> specs.Contributions:
         """What plugins add; nothing is touched yet."""
         hooks = self.engine.daemon.hooks
         hooks.require_whole(self.plan.disabled)
         contributions = hooks.contributions(self.session)
         specs.listeners(contributions)  # clashes are found before anything is made
+        self._admit(undo, contributions)
         return contributions
+
+    def _admit(self, undo: Undo, contributions: specs.Contributions) -> None:
+        """Let the gate decide for this session, and observers watch it, until it ends."""
+        daemon, session = self.engine.daemon, self.session
+        undo.later("what the gate knows", self._dismiss)
+        daemon.audit.watch(session.id, [one for _, one in daemon.hooks.observers(session)])
+        if self.plan.rules is None:
+            return  # nobody admitted: everything is denied
+        policy = compile_policy(self.plan.rules)
+        specs.require_enforced(policy.judges_programs, self.plan, contributions)
+        daemon.gate.admit(session.id, policy, daemon.hooks.deciders(session))
+
+    async def _dismiss(self) -> None:
+        self.engine.daemon.gate.dismiss(self.session.id)
 
     # --- prepare ------------------------------------------------------------------------------
 
@@ -387,6 +403,7 @@ class Run:
         except Exception as error:  # noqa: BLE001 - the session is over all the same
             log.error("the end was not recorded", session=final.id, error=str(as_error(error)))
             self.summary = final
+        self.engine.daemon.audit.unwatch(final.id)
         self.finished.set()
         self.ready.set()
         self.hub.close(self._last_frame())

@@ -24,6 +24,10 @@ CAPABILITY_MISSING = ErrorCode(
     "capability-missing", EXIT_UNAVAILABLE, "The backend cannot do what this launch needs."
 )
 
+EXEC_UNENFORCED = ErrorCode(
+    "exec-unenforced", EXIT_CONFIG, "Rules about programs would not be enforced."
+)
+
 INSIDE = "/run/aileron"
 TOOLS = "/etc/aileron/tools.txt"
 OWN_TARGETS = (INSIDE, TOOLS)
@@ -323,6 +327,21 @@ def require_capabilities(
             hints=["choose another backend (aileron launch --sandbox NAME)", "aileron doctor"],
         )
     return _unheld(spec.limits, backend)
+
+
+def require_enforced(judges_programs: bool, plan: LaunchPlan, contributions: Contributions) -> None:
+    """Refuse rules about programs that nothing would enforce, unless that is wanted.
+
+    Raises:
+        AileronError: ``exec-unenforced``.
+    """
+    is_enforced = any("exec" in given.protects for _, given in contributions)
+    if judges_programs and not is_enforced and "shell-intercept" not in plan.disabled:
+        raise EXEC_UNENFORCED(
+            f"the policy {plan.policy!r} has rules about programs, and nothing enforces them",
+            why="the plugin 'shell-intercept' is off or not part of this version",
+            hints=["aileron launch --shell-intercept off … runs without these rules"],
+        )
 
 
 def _unheld(limits: Limits, backend: Backend) -> list[str]:

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import trio
+from attrs import evolve
 
 from aileron_core.backend import Mount, SandboxUser
 from aileron_core.config.load import load_config
 from aileron_core.config.tables import schema_of
 from aileron_core.daemon.context import Daemon
 from aileron_core.paths import Paths
+from aileron_core.policy.load import PolicySource, policy_source
 from aileron_core.sessions.plan import LaunchPlan, LaunchRequest, WorkspacePlan
 from aileron_launch.decide import (
     command_line,
@@ -51,12 +53,15 @@ async def plan(request: LaunchRequest, daemon: Daemon, session_id: str) -> Launc
     surroundings = surroundings_of(request, daemon.paths)
     workspace = check_workspace(request.cwd, surroundings, request.uid)
     settings, policy = await trio.to_thread.run_sync(read_settings, daemon, request, workspace)
-    inputs = Inputs(request, settings, daemon.paths, session_id, policy, search=search_of(request))
-    return await trio.to_thread.run_sync(make_plan, inputs)
+    use = policy.settings.use
+    inputs = Inputs(request, settings, daemon.paths, session_id, use, search=search_of(request))
+    return evolve(await trio.to_thread.run_sync(make_plan, inputs), rules=policy)
 
 
-def read_settings(daemon: Daemon, request: LaunchRequest, workspace: Path) -> tuple[Settings, str]:
-    """``[launch]`` as it holds for this request, and the policy's name.
+def read_settings(
+    daemon: Daemon, request: LaunchRequest, workspace: Path
+) -> tuple[Settings, PolicySource]:
+    """``[launch]`` and the policy as they hold for this request.
 
     Raises:
         AileronError: ``config-…``.
@@ -70,8 +75,7 @@ def read_settings(daemon: Daemon, request: LaunchRequest, workspace: Path) -> tu
         flags=request.flags,
         config_file=Path(request.config) if request.config is not None else None,
     )
-    policy = config.table("policy", object)
-    return config.table("launch", Settings), str(getattr(policy, "use", "developer"))
+    return config.table("launch", Settings), policy_source(config)
 
 
 def surroundings_of(request: LaunchRequest, paths: Paths) -> Surroundings:
