@@ -119,7 +119,7 @@ def _plain(kind: type[Any], value: Any, key: Key, place: Place) -> Any:
     if issubclass(kind, enum.Enum):
         return kind(_choice(tuple(item.value for item in kind), value, key))
     if kind is Path:
-        return _path(_expect(str, value, key), place)
+        return _path(_expect(str, value, key), key, place)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind in _NAMES:
@@ -184,9 +184,9 @@ def _mapping(kind: Any, value: Any, key: Key, place: Place) -> Mapping[str, Any]
     return {name: convert(kind, item, (*key, name), place) for name, item in table.items()}
 
 
-def _path(text: str, place: Place) -> Path:
+def _path(text: str, key: Key, place: Place) -> Path:
     if "\0" in text:
-        raise ValueError("a path cannot hold a NUL")
+        raise BadValue(key, "a path cannot hold a NUL")
     if text == "~" or text.startswith("~/"):
         return Path(place.home + text[1:])
     return place.base / text

@@ -69,7 +69,7 @@ def test_every_exception_to_a_rule_has_its_reason(sources: list[Path]) -> None:
 
 _EXCEPTION = re.compile(
     r"# (noqa: [A-Z0-9]+(?:, ?[A-Z0-9]+)*|type: ignore\[[a-z, -]+\]|noqa|type: ignore)"
-    r"(?P<why>\s+(- |# )?\w\S+ \S+)?"
+    r"(?P<why>\s+(- |# )?\S+ \S+)?"
 )
 
 

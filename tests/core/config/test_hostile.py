@@ -122,7 +122,20 @@ JSONISH = st.recursive(
     max_leaves=8,
 )
 KEYS = st.sampled_from(
-    ["text", "number", "ratio", "flag", "choice", "names", "env", "rules", "inner", "places", "x"]
+    [
+        "text",
+        "number",
+        "ratio",
+        "flag",
+        "choice",
+        "names",
+        "env",
+        "rules",
+        "inner",
+        "places",
+        "file",
+        "x",
+    ]
 )
 
 
