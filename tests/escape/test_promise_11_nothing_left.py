@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from real_aileron import explain, look, podman, wait_until
@@ -34,6 +35,15 @@ def test_nothing_is_left_however_the_agent_ends(aileron, tiny_image, script):
     assert done.returncode in (0, 7, 137), explain(done)
     left = settled(aileron)
     assert not left, left
+
+
+def test_nothing_is_left_when_memory_runs_out(aileron, tiny_image):
+    """The container's monitor drops a marker file where Podman works: not in anybody's directory."""
+    script = "head -c 256000000 /dev/zero | tail -c 255000000 | wc -c"
+    aileron("launch", "--image", tiny_image, "--memory", "64m", "--", "sh", "-c", script)
+    markers = [path for path in (Path("/oom"), aileron.env.workspace / "oom") if path.exists()]
+    left = settled(aileron)
+    assert (markers, str(left)) == ([], "nothing")
 
 
 def test_nothing_is_left_in_the_workspace(aileron, tiny_image):

@@ -153,6 +153,8 @@ class Service:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                # conmon leaves an empty file "oom" where Podman works when memory ran out.
+                cwd=Path(self.address.path).parent,
             )
         try:
             with trio.fail_after(_START):
