@@ -26,6 +26,7 @@ format: setup ## let ruff format the code
 bench: setup ## launch beside plain podman: medians and ratios
 	@.venv/bin/python benchmarks/launch/run.py
 
-docs: setup ## check the documentation against the code, and show unreleased changes
-	@.venv/bin/python -m pytest -q tests/rules
+docs: setup ## write the reference pages from the code, check all pages, show unreleased changes
+	@.venv/bin/python scripts/docs.py
+	@.venv/bin/python -m pytest -q tests/rules/test_docs.py tests/core/test_limits_page.py tests/escape/test_promises_page.py
 	@.venv/bin/towncrier build --draft --version next

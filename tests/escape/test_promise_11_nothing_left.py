@@ -38,7 +38,7 @@ def test_nothing_is_left_however_the_agent_ends(aileron, tiny_image, script):
 
 
 def test_nothing_is_left_when_memory_runs_out(aileron, tiny_image):
-    """The container's monitor drops a marker file where Podman works: not in anybody's directory."""
+    """The container's monitor drops a marker where Podman works: in nobody's directory."""
     script = "head -c 256000000 /dev/zero | tail -c 255000000 | wc -c"
     aileron("launch", "--image", tiny_image, "--memory", "64m", "--", "sh", "-c", script)
     markers = [path for path in (Path("/oom"), aileron.env.workspace / "oom") if path.exists()]
