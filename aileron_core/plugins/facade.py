@@ -20,6 +20,7 @@ from aileron_core.plugins.facts import (
     PLUGIN_BROKEN,
     PLUGIN_CONFLICT,
     PLUGIN_FAILED,
+    PLUGIN_STALE,
     PluginFact,
     leave_out,
 )
@@ -88,6 +89,24 @@ class Hooks:
                     f"the plugin {fact.name!r} is broken",
                     why=fact.broken,
                     hints=[leave_out(fact.name), f"aileron plugins show {fact.name}"],
+                )
+
+    def require_current(self, disabled: Iterable[str]) -> None:
+        """Refuse to go on without a plugin that was off when this process loaded, and is on now.
+
+        Args:
+            disabled: plugins that are off now, whoever says so.
+
+        Raises:
+            AileronError: ``plugin-stale``.
+        """
+        now = set(disabled)
+        for fact in self.plugins:
+            if not fact.enabled and fact.name not in now:
+                raise PLUGIN_STALE(
+                    f"the daemon runs without the plugin {fact.name!r}, which is on now",
+                    why=f"when it started the plugin was {fact.why}",
+                    hints=["aileron daemon stop; the next command starts it anew"],
                 )
 
     def implemented(self, name: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from aileron_core.errors import EXIT_CONFIG, EXIT_SOFTWARE, ErrorCode
+from aileron_core.errors import EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, ErrorCode
 
 PLUGIN_CLASH = ErrorCode(
     "plugin-clash", EXIT_CONFIG, "Two distributions have a plugin of one name."
@@ -15,6 +15,9 @@ PLUGIN_ESSENTIAL = ErrorCode(
 )
 PLUGIN_BROKEN = ErrorCode(
     "plugin-broken", EXIT_SOFTWARE, "A plugin cannot be imported, or breaks the rules for hooks."
+)
+PLUGIN_STALE = ErrorCode(
+    "plugin-stale", EXIT_UNAVAILABLE, "A plugin was switched on after the daemon started."
 )
 PLUGIN_FAILED = ErrorCode("plugin-failed", EXIT_SOFTWARE, "A plugin failed while it was asked.")
 PLUGIN_CONFLICT = ErrorCode(

@@ -111,6 +111,17 @@ def test_a_broken_plugin_is_never_dropped_in_silence(install: Install) -> None:
     hooks.require_whole(disabled=["bad"])
 
 
+def test_a_plugin_that_is_on_again_is_missed(install: Install) -> None:
+    """A daemon that started without it must not run sessions as if it were there."""
+    install("quiet", {"quiet": "quiet_plugin"}, quiet_plugin="")
+    hooks = load({"quiet": "in /x.toml:1"})
+    hooks.require_current(["quiet"])
+    with pytest.raises(AileronError) as caught:
+        hooks.require_current([])
+    assert caught.value.code == "plugin-stale"
+    assert "disabled in /x.toml:1" in caught.value.why
+
+
 @pytest.mark.parametrize(
     ("source", "why"),
     [
