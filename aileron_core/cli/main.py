@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
-from click.shell_completion import shell_complete
 
 from aileron_core.cli.app import App
 from aileron_core.cli.modes_group import aileron
@@ -63,6 +62,8 @@ def _invoke(arguments: Sequence[str], app: App) -> int:
     """Not click's own ``main``: it hides a closed pipe and Ctrl-C behind statuses of its own."""
     instruction = os.environ.get(_COMPLETE)
     if instruction:
+        from click.shell_completion import shell_complete
+
         return shell_complete(aileron, {"obj": app}, "aileron", _COMPLETE, instruction)
     try:
         with aileron.make_context("aileron", list(arguments), obj=app) as context:

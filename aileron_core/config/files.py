@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 from attrs import define, field
 
 from aileron_core.config.errors import CONFIG_SYNTAX, CONFIG_UNREADABLE
-from aileron_core.config.scanner import find_lines, has_endless_key, line_of
 from aileron_core.errors import AileronError
 
 MOST_BYTES = 1 << 20  # of a configuration file
@@ -32,10 +30,14 @@ class Document:
 
     @cached_property
     def _lines(self) -> dict[tuple[str | int, ...], int]:
+        from aileron_core.config.scanner import find_lines
+
         return find_lines(self.content.decode())
 
     def where(self, path: Sequence[str | int]) -> str:
         """``file:line`` of a key."""
+        from aileron_core.config.scanner import line_of
+
         return f"{self.path}:{line_of(self._lines, path)}"
 
 
@@ -89,6 +91,10 @@ def _unreadable(path: Path, why: str) -> AileronError:
 
 def parse(path: Path, content: bytes) -> dict[str, Any]:
     """The TOML, or ``config-syntax`` with the line."""
+    import tomllib  # 10 ms with what follows, and many people have no file at all
+
+    from aileron_core.config.scanner import has_endless_key
+
     try:
         text = content.decode()
         if has_endless_key(text):

@@ -8,29 +8,13 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
-from aileron_core.config.convert import BadValue, Key, fields_of, from_text
 from aileron_core.config.errors import CONFIG_UNREADABLE, CONFIG_VALUE
 from aileron_core.config.files import Document, read_document
 from aileron_core.config.trust import digest, is_trusted
-from aileron_core.nearest import did_you_mean
 from aileron_core.paths import Paths
 
 PROJECT_FILE = ".aileron.toml"
 PREFIX = "AILERON_"
-# What a sandbox sets inside (docs/contract.md): facts about the session, not settings.
-RESERVED = frozenset(
-    PREFIX + name
-    for name in (
-        "API_URL",
-        "TOKEN",
-        "SESSION_ID",
-        "TOOLS_FILE",
-        "SHIMS_DIR",
-        "SANDBOX_IMAGE",
-        "SANDBOX_TIER",
-        "SANDBOX_RUNTIME",
-    )
-)
 
 Kind = Literal["system", "user", "project", "config", "environment", "flags"]
 
@@ -126,73 +110,3 @@ def _project_state(paths: Paths, path: Path) -> FileState:
     if document is None:
         return FileState("project", path)
     return FileState("project", path, document, is_trusted(paths, path, digest(document.content)))
-
-
-# --- variables and flags, as the tables they stand for ------------------------------------------
-
-
-def environment_values(
-    environ: Mapping[str, str], tables: Mapping[str, type[Any]], opaque: frozenset[str]
-) -> dict[Key, tuple[Any, str]]:
-    """``AILERON_LAUNCH_IMAGE=x`` as ``{("launch", "image"): ("x", "AILERON_LAUNCH_IMAGE")}``.
-
-    Raises:
-        BadValue: a variable that begins so and stands for no setting.
-    """
-    found: dict[Key, tuple[Any, str]] = {}
-    names: dict[str, tuple[Key, Any]] | None = None
-    for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable in RESERVED:
-            continue
-        names = _variables(tables) if names is None else names
-        if variable in names:
-            key, kind = names[variable]
-            found[key] = (from_text(kind, environ[variable], key), variable)
-        elif not any(variable.startswith(variable_of((name,)) + "_") for name in opaque):
-            raise BadValue(
-                (variable,), "there is no such setting", did_you_mean(variable, names), unknown=True
-            )
-    return found
-
-
-def variable_of(key: Key) -> str:
-    """The variable that stands for a key: ``AILERON_SHELL_INTERCEPT_HOLD``."""
-    return PREFIX + "_".join(str(part) for part in key).upper().replace("-", "_")
-
-
-def _variables(tables: Mapping[str, type[Any]]) -> dict[str, tuple[Key, Any]]:
-    return {
-        variable_of(key): (key, kind)
-        for name, cls in tables.items()
-        for key, kind in _leaves((name,), cls)
-    }
-
-
-def _leaves(prefix: Key, cls: type[Any]) -> list[tuple[Key, Any]]:
-    found: list[tuple[Key, Any]] = []
-    for name, one in fields_of(cls).items():
-        if one.nested is not None:
-            found += _leaves((*prefix, name), one.nested)
-        else:
-            found.append(((*prefix, name), one.type))
-    return found
-
-
-def flag_values(
-    flags: Mapping[str, Any], tables: Mapping[str, type[Any]]
-) -> dict[Key, tuple[Any, str]]:
-    """``{"launch.image": "x"}`` as `environment_values` gives it; None means not given."""
-    kinds = {
-        ".".join(map(str, k)): (k, t) for n, cls in tables.items() for k, t in _leaves((n,), cls)
-    }
-    found: dict[Key, tuple[Any, str]] = {}
-    for name, value in flags.items():
-        if value is None:
-            continue
-        if name not in kinds:
-            raise BadValue(
-                (name,), "there is no such setting", did_you_mean(name, kinds), unknown=True
-            )
-        key, kind = kinds[name]
-        found[key] = (from_text(kind, value, key) if isinstance(value, str) else value, "a flag")
-    return found

@@ -21,14 +21,9 @@ from aileron_core.config.convert import (
     unknown_key,
 )
 from aileron_core.config.errors import CONFIG_UNKNOWN, CONFIG_UNTRUSTED, CONFIG_VALUE
-from aileron_core.config.layers import (
-    FileState,
-    Sources,
-    environment_values,
-    flag_values,
-    read_sources,
-)
+from aileron_core.config.layers import FileState, Sources, read_sources
 from aileron_core.config.tables import Schema
+from aileron_core.config.text import environment_values, flag_values
 from aileron_core.errors import AileronError
 from aileron_core.nearest import did_you_mean
 from aileron_core.paths import Paths

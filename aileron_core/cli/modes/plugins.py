@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from aileron_core.cli.app import App
-from aileron_core.config.edit import change_disabled
 from aileron_core.nearest import did_you_mean
 from aileron_core.plugins.facts import CORE, PLUGIN_ESSENTIAL, PLUGIN_UNKNOWN, PluginFact
 from aileron_core.plugins.scan import scan
@@ -80,6 +79,8 @@ def enable(app: App, names: Sequence[str]) -> None:
 
 def _change(app: App, *, on: Sequence[str], off: Sequence[str]) -> None:
     """Rewrite the list; it starts as what holds below the user's file, which it will cover."""
+
+    from aileron_core.config.edit import change_disabled  # tomlkit, 20 ms
 
     def change(names: list[str]) -> None:
         names[:] = [name for name in names if name not in on]
