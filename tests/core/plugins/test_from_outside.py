@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tomllib
@@ -95,3 +96,44 @@ def test_a_flag_switches_it_off_for_one_command(site: Path, tmp_path: Path) -> N
     off = aileron(Runner(tmp_path), site, "--disable", "hello", "hello")
     assert "disabled by --disable" in off.stderr
     assert "hello_from_outside" not in off.stderr
+
+
+def test_ctrl_c_ends_a_command_with_130(install: Install, tmp_path: Path) -> None:
+    """In a process of its own, while it waits inside trio; nothing is printed."""
+    source = PYTHON.replace(
+        'callback=lambda: click.echo("hello")',
+        'callback=lambda: __import__("trio").run(hang)',
+    ).replace(
+        "async def serve",
+        "async def hang():\n    import trio; click.echo('ready'); await trio.sleep_forever()\n\n"
+        "async def serve",
+    )
+    site = install("hang-dist", {"hello": "hello_that_hangs"}, hello_that_hangs=source)
+    with subprocess.Popen(
+        [sys.executable, "-m", "aileron_core", "hello"],
+        env={**Runner(tmp_path).environment, "PYTHONPATH": str(site)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGINT)
+        _, stderr = running.communicate(timeout=30)
+    assert (running.returncode, stderr) == (130, "")
+
+
+def test_two_plugins_of_one_name_stop_every_command_but_the_cores_own(
+    site: Path, install: Install, tmp_path: Path
+) -> None:
+    """Status 78 with both distributions; `config` and `plugins disable` still work."""
+    other = install("rival-dist", {"hello": "hello_from_outside"})
+    runner, both = Runner(tmp_path), Path(f"{site}:{other}")
+    clash = aileron(runner, both, "hello", "--json")
+    assert clash.returncode == 78
+    assert "hello-dist" in clash.stderr
+    assert "rival-dist" in clash.stderr
+    assert aileron(runner, both, "config", "path").returncode == 0
+    assert aileron(runner, both, "plugins", "disable", "hello").returncode == 0
+    assert "[mode-disabled]" in aileron(runner, both, "hello").stderr
