@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,14 @@ HEAVY = (
 def imported(code: str) -> list[str]:
     """The heavy modules that a new interpreter has imported after ``code``."""
     script = f"import sys\n{code}\nprint(*(m for m in {HEAVY!r} if m in sys.modules))"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script],
+        env=env,  # coverage itself imports sqlite3
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
