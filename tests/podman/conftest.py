@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from attrs import define, evolve
 
 from aileron_core.backend import (
     BackendContext,
+    Capability,
     Command,
     Exit,
     Limits,
@@ -84,6 +86,14 @@ class World:
         """A directory of the person who runs the tests."""
         return self.root / "work"
 
+    def limits(self, memory: int | None, pids: int | None) -> Limits:
+        """These limits, as far as this machine can hold them for this user."""
+        able = self.backend.capabilities
+        return Limits(
+            memory=memory if Capability.LIMIT_MEMORY in able else None,
+            pids=pids if Capability.LIMIT_PIDS in able else None,
+        )
+
     def spec(self, script: str = "true", **fields: Any) -> SandboxSpec:
         """A sandbox with the workspace in it that runs ``script``; ``fields`` replace others."""
         self._count += 1
@@ -103,7 +113,7 @@ class World:
             cwd=str(self.workspace),
             env={"PATH": "/usr/bin:/bin", "HOME": "/home/agent"},
             mounts=(workspace,),
-            limits=Limits(memory=256 << 20, pids=100),
+            limits=self.limits(memory=256 << 20, pids=100),
             labels={
                 "io.aileron.test": "1",
                 "io.aileron.owner": self.owner,
@@ -141,7 +151,9 @@ def short_directory() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="ap-", dir="/tmp"))
     path.chmod(0o755)
     yield path
-    shutil.rmtree(path)
+    if os.getuid() != 0:  # an overlay leaves directories of the container's root
+        subprocess.run(["podman", "unshare", "rm", "-rf", str(path)], check=True)
+    shutil.rmtree(path, ignore_errors=os.getuid() != 0)
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ async def test_an_archive_that_is_missing_is_named(world, reference):
 
 @pytest.mark.container
 async def test_what_an_image_wants_by_itself_is_not_done(world, reference):
-    """An image's volumes, entry point, user, health check, directory and environment are ignored."""
+    """An image's volumes, entry point, user, health check and environment are ignored."""
     text = (
         f'FROM {world.image}\nVOLUME /data\nENTRYPOINT ["/bin/false"]\nUSER 0\nENV LEAK=1\n'
         "STOPSIGNAL SIGKILL\nHEALTHCHECK CMD /bin/true\nWORKDIR /nowhere\nEXPOSE 80\n"

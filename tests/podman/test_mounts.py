@@ -85,10 +85,11 @@ async def test_tmpfs_is_the_agents_and_has_its_size(world):
 
 async def test_home_and_tmp_are_there_and_writable(world):
     """Without being asked for, the agent has an own home, /tmp and /dev/shm, all in memory."""
-    ran = await world.run(
-        "touch ~/a /tmp/b /dev/shm/c && stat -c '%u %a' ~ /tmp; grep -c '^none.*tmpfs' /proc/mounts"
+    script = (
+        "touch ~/a /tmp/b /dev/shm/c && stat -c '%u %a' ~; stat -c %a /tmp;"
+        "grep -cE '^(none|tmpfs) (/tmp|/dev/shm|/home/agent) tmpfs rw,' /proc/mounts"
     )
-    assert ran.text == "1000 700\n0 1777\n3"
+    assert (await world.run(script)).text == "1000 700\n1777\n3"
 
 
 async def test_a_pinned_directory_cannot_change_or_go(world):

@@ -10,7 +10,7 @@ import signal
 import pytest
 import trio
 
-from aileron_core.backend import Limits, Sandbox
+from aileron_core.backend import Capability, Limits, Sandbox
 from aileron_core.errors import AileronError
 
 pytestmark = pytest.mark.container
@@ -91,15 +91,19 @@ async def test_terminal_has_size_and_type(world):
     await world.backend.remove(sandbox)
 
 
-async def test_memory_limit_ends_what_exceeds_it_and_says_so(world):
+async def test_memory_limit_ends_what_exceeds_it_and_says_so(world, kernel_cannot):
     """A program beyond the limit is killed by the kernel, and the end is marked as such."""
+    if Capability.LIMIT_MEMORY not in world.backend.capabilities:
+        kernel_cannot("limit memory for this user's containers")
     script = "exec tail /dev/zero"
     ran = await world.run(script, limits=Limits(memory=32 << 20, pids=50))
     assert (ran.exit.status, ran.exit.oom) == (137, True)
 
 
-async def test_process_limit_holds(world):
+async def test_process_limit_holds(world, kernel_cannot):
     """No more processes than the limit come into being."""
+    if Capability.LIMIT_PIDS not in world.backend.capabilities:
+        kernel_cannot("limit processes of this user's containers")
     script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 5 & done 2>&1; echo $?; kill $(jobs -p)"
     ran = await world.run(script, limits=Limits(memory=64 << 20, pids=8))
     assert re.search(rb"fork", ran.out + ran.err)

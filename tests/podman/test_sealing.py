@@ -9,7 +9,7 @@ import socket
 import pytest
 import trio
 
-from aileron_core.backend import Limits, ListenerSpec, Mount, SandboxUser
+from aileron_core.backend import Capability, Limits, ListenerSpec, Mount, SandboxUser
 from aileron_core.errors import AileronError
 from aileron_core.records import SeccompRule
 from aileron_core.seccomp import build_profile
@@ -206,8 +206,12 @@ ETC = {"type": "bind", "source": "/etc", "destination": "/hostetc", "options": [
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )  # fmt: skip
-async def test_a_container_that_is_not_as_asked_is_refused(world, monkeypatch, change, named):
+async def test_a_container_that_is_not_as_asked_is_refused(
+    world, monkeypatch, kernel_cannot, change, named
+):
     """Whatever makes a container less confined than asked is seen, named, and removed."""
+    if named == "pids" and Capability.LIMIT_PIDS not in world.backend.capabilities:
+        kernel_cannot("limit processes of this user's containers")
     honest = create.to_specgen
 
     def changed(*args, **kwargs):
@@ -238,8 +242,10 @@ async def test_no_limits_are_fine_without_capabilities(world):
     assert ran.text == "ok"
 
 
-async def test_limits_are_in_the_kernel(world):
+async def test_limits_are_in_the_kernel(world, kernel_cannot):
     """CPU, memory and process limits are where the kernel keeps them."""
+    if Capability.LIMIT_MEMORY not in world.backend.capabilities:
+        kernel_cannot("limit memory for this user's containers")
     sandbox = await world.create(limits=Limits(memory=1 << 28, cpus=0.5, pids=33))
     held = cgroup.limits(cgroup.read(f"/proc/{sandbox.pid}/cgroup"))
     await world.backend.remove(sandbox)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from aileron_core.backend import Limits, Mount, SandboxSpec
@@ -14,8 +14,9 @@ INIT_PATHS = (
     "/usr/libexec/podman/catatonit",
     "/usr/libexec/catatonit/catatonit",
 )
-# Changes directory once every mount is there, then becomes the agent: the directory that the
-# runtime enters is the one below the mounts. OLDPWD and SHLVL are the shell's own traces.
+# Enters the directory once every mount is there, then becomes the agent: the runtime itself would
+# enter the one below the mounts. What is not found or cannot run is 127 or 126, as in any shell.
+# OLDPWD and SHLVL are the shell's own traces.
 _ENTER = 'cd -- "$0" || exit 126; unset OLDPWD SHLVL; exec "$@"'
 _CPU_PERIOD = 100_000  # microseconds; Podman's own default
 
@@ -38,16 +39,9 @@ def with_defaults(spec: SandboxSpec) -> tuple[Mount, ...]:
     return (*(mount for mount in defaults if mount.target not in given), *spec.mounts)
 
 
-def needs_entering(spec: SandboxSpec, late: Sequence[Mount]) -> bool:
-    """Whether the working directory exists only once the late mounts are there."""
-    return any(covers(mount.target, spec.cwd) for mount in late)
-
-
-def command(spec: SandboxSpec, late: Sequence[Mount]) -> list[str]:
-    """What the container runs: the agent, or a shell that enters its directory and becomes it."""
-    if needs_entering(spec, late):
-        return ["/bin/sh", "-c", _ENTER, spec.cwd, *spec.argv]
-    return list(spec.argv)
+def command(spec: SandboxSpec) -> list[str]:
+    """What the container runs: a shell that enters the working directory and becomes the agent."""
+    return ["/bin/sh", "-c", _ENTER, spec.cwd, *spec.argv]
 
 
 def resource_limits(limits: Limits) -> dict[str, Any]:
@@ -105,22 +99,19 @@ def to_specgen(
     machine: Machine,
     *,
     seccomp_path: str,
-    late: Sequence[Mount] = (),
     early: Mapping[str, Any] | None = None,
     init_path: str | None = None,
 ) -> dict[str, Any]:
     """The body of POST /containers/create.
 
-    ``late`` mounts are attached by the caller after `init`; ``early`` are specgen's own fields for
-    mounts that Podman makes.
+    ``early`` are specgen's own fields for mounts that Podman makes; others come after `init`.
     """
-    entering = needs_entering(spec, late)
     return {
         "name": container_name(spec.session),
         "image": spec.image,
-        "entrypoint": command(spec, late),
+        "entrypoint": command(spec),
         "command": [],
-        "work_dir": "/" if entering else spec.cwd,
+        "work_dir": "/",
         # The environment is the spec's and nothing else: not the image's, the host's, a proxy's.
         "env": dict(spec.env),
         "unsetenvall": True,

@@ -28,7 +28,7 @@ from aileron_podman.errors import (
 from aileron_podman.identity import IdMaps
 from aileron_podman.machine import Machine
 from aileron_podman.mounts import Attacher, Ids, id_map
-from aileron_podman.namespaces import in_own_thread
+from aileron_podman.namespaces import in_own_thread, read_as_user
 from aileron_podman.records import Known
 from aileron_podman.rest import ApiError, Rest
 from aileron_podman.watch import find_places
@@ -98,7 +98,6 @@ class Creator:
             spec,
             self.machine,
             seccomp_path=self._seccomp_file(spec.seccomp),
-            late=late,
             early=None if self.machine.rootful else early.fields(mounts, spec.user),
             init_path=self._init,
         )
@@ -109,7 +108,7 @@ class Creator:
             inspect = await self.rest.call("GET", f"/containers/{container['Id']}/json")
             known = self._known(spec, inspect)
             await self._attach(known, spec, late)
-            self._verify(spec, known, inspect, mounts)
+            self._verify(spec, known, await self._gather(known, inspect), mounts)
         except BaseException:
             if known is not None:
                 known.close()
@@ -196,14 +195,19 @@ class Creator:
 
         await in_own_thread(work)
 
+    async def _gather(self, known: Known, inspect: Mapping[str, Any]) -> verify.Evidence:
+        path = str(inspect.get("OCIConfigPath") or "")
+        if self.machine.rootful:
+            return gather(known.pid, inspect, cgroup.read(path))
+        return gather(known.pid, inspect, await read_as_user(known.pid, path))
+
     def _verify(
         self,
         spec: SandboxSpec,
         known: Known,
-        inspect: Mapping[str, Any],
+        evidence: verify.Evidence,
         mounts: Sequence[Mount],
     ) -> None:
-        evidence = gather(known.pid, inspect)
         found = verify.differences(evidence, spec, self.machine, mounts, spec.seccomp)
         if not known.alive():
             found = ["it ended before it was started", *found]
@@ -223,10 +227,9 @@ class Creator:
         await remove(self.rest, container)
 
 
-def gather(pid: int, inspect: Mapping[str, Any]) -> verify.Evidence:
+def gather(pid: int, inspect: Mapping[str, Any], oci: str) -> verify.Evidence:
     """Read what the kernel and the runtime's instructions say; what is unreadable is empty."""
     process = f"/proc/{pid}"
-    oci = cgroup.read(str(inspect.get("OCIConfigPath") or ""))
     return verify.Evidence(
         inspect=inspect,
         oci=json.loads(oci) if oci else {},

@@ -73,7 +73,7 @@ def differences(
         *status_differences(evidence.status, spec, machine),
         *map_differences("uid", evidence.uid_map, spec.user.uid, machine),
         *map_differences("gid", evidence.gid_map, spec.user.gid, machine),
-        *mount_differences(evidence.mountinfo, mounts, home=spec.user.home),
+        *mount_differences(evidence.mountinfo, mounts, home=spec.user.home, late=machine.rootful),
         *process_limit_differences(evidence.limits, spec.limits, machine),
         *cgroup_differences(evidence.cgroup, spec.limits),
     ]
@@ -229,8 +229,13 @@ def _mounted(mountinfo: str) -> dict[str, tuple[set[str], str]]:
     return found
 
 
-def mount_differences(mountinfo: str, mounts: Sequence[Mount], *, home: str = "") -> list[str]:
-    """/proc/PID/mountinfo (proc_pid_mountinfo(5)) against the mounts asked for."""
+def mount_differences(
+    mountinfo: str, mounts: Sequence[Mount], *, home: str = "", late: bool = True
+) -> list[str]:
+    """/proc/PID/mountinfo (proc_pid_mountinfo(5)) against the mounts asked for.
+
+    ``home`` is mounted unasked; ``late`` says that the mounts were made by us, not by Podman.
+    """
     found = _mounted(mountinfo)
     last = {mount.target.rstrip("/") or "/": mount for mount in mounts}
     lines = []
@@ -239,7 +244,10 @@ def mount_differences(mountinfo: str, mounts: Sequence[Mount], *, home: str = ""
             lines.append(f"nothing is mounted at {target}")
             continue
         options, kind = found[target]
-        wanted = {"nosuid", "nodev"} | ({"ro"} if mount.read_only else {"rw"})
+        wanted = {"ro"} if mount.read_only else {"rw"}
+        # Podman's own overlay lies in a user namespace, where the kernel knows no devices, and
+        # nothing gains by set-user-id under no-new-privileges; it cannot be told the options.
+        wanted |= {"nosuid", "nodev"} if late or mount.kind != "overlay" else set()
         wanted |= {"noexec"} if mount.no_exec else set()
         if missing := wanted - options:
             lines.append(f"the mount at {target} is not {', '.join(sorted(missing))}")
