@@ -227,11 +227,11 @@ def _read(path: Path) -> str:
 def config_paths(text: str) -> Iterator[tuple[str, str]]:
     """``(key, path)`` of each ``core.hooksPath`` and ``include*.path`` in a Git configuration."""
     section = ""
-    for raw in text.splitlines():
+    for raw in text.split("\n"):
         line = raw.strip()
         if line.startswith("["):
-            section = line[1:].split("]", 1)[0].split(None, 1)[0].split('"', 1)[0].lower()
-            line = line.split("]", 1)[1].strip() if "]" in line else ""
+            head, _, line = line[1:].partition("]")
+            section = (head.split('"', 1)[0].split() or [""])[0].lower()
         key, separator, value = line.partition("=")
         key, value = key.strip().lower(), value.split(" #")[0].split(" ;")[0].strip().strip('"')
         if not separator or not value:

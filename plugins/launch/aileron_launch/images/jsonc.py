@@ -14,13 +14,11 @@ LARGEST = 256 * 1024
 DEEPEST = 32
 """Objects and lists in each other."""
 
-_PART = re.compile(
-    r'"(?:[^"\\\n]|\\.)*"'  # a string
-    r"|//[^\n]*|/\*.*?\*/"  # a comment
-    r"|[\[\]{}]"  # brackets
-    r"|,(?=(?:\s|//[^\n]*(?:\n|\Z)|/\*.*?\*/)*[\]}])",  # a trailing comma
-    re.DOTALL,
-)
+# Each alternative matches to some end, so that no text is looked through twice: an unfinished
+# string or comment is a part too, and left for the JSON reader to refuse.
+_STRING = r'"(?:[^"\\\n]|\\[^\n])*"?'
+_COMMENTS = re.compile(rf"{_STRING}|//[^\n]*|/\*(?:.*?\*/|.*)", re.DOTALL)
+_PARTS = re.compile(rf'{_STRING}|[\[\]{{}}:,]|[^\s\[\]{{}}:,"]+')
 _NOT_LINES = re.compile(r"[^\n]")
 
 
@@ -49,23 +47,33 @@ def parse(text: str) -> Any:
 
 def _plain(text: str) -> str:
     """``text`` without comments and trailing commas, every line where it was."""
-    depth = 0
-
-    def keep(match: re.Match[str]) -> str:
-        nonlocal depth
+    bare = _COMMENTS.sub(_blanked, text)
+    kept: list[str] = []
+    end, depth, before, comma = 0, 0, "", -1
+    for match in _PARTS.finditer(bare):
         part = match.group()
-        if part in ("{", "["):
-            depth += 1
-            if depth > DEEPEST:
-                line = text.count("\n", 0, match.start()) + 1
-                raise JsoncError(f"line {line}: nested deeper than {DEEPEST}")
-        elif part in ("}", "]"):
-            depth -= 1
-        elif part == "," or part.startswith("/"):
-            return _NOT_LINES.sub(" ", part)
-        return part
+        if part in ("]", "}") and before == ",":
+            kept[comma] = " "
+        if part == "," and before in ("", "[", "{", ",", ":"):
+            raise _error(bare, match.start(), "a comma with nothing before it")
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(part, 0)
+        if depth > DEEPEST:
+            raise _error(bare, match.start(), f"nested deeper than {DEEPEST}")
+        kept += (bare[end : match.start()], part)
+        end, before, comma = match.end(), part, len(kept) - 1
+    return "".join([*kept, bare[end:]])
 
-    return _PART.sub(keep, text)
+
+def _blanked(match: re.Match[str]) -> str:
+    part = match.group()
+    if part.startswith('"') or (part.startswith("/*") and not part.endswith("*/", 2)):
+        return part
+    return _NOT_LINES.sub(" ", part)
+
+
+def _error(text: str, position: int, why: str) -> JsoncError:
+    line = text.count("\n", 0, position) + 1
+    return JsoncError(f"line {line}: {why}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
