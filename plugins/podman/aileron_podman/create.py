@@ -33,7 +33,7 @@ def with_defaults(spec: SandboxSpec) -> tuple[Mount, ...]:
     """The mounts of ``spec`` after the ones that every sandbox has, unless it says otherwise."""
     given = {posixpath.normpath(mount.target) for mount in spec.mounts}
     defaults = [
-        Mount(target, "tmpfs", read_only=False, mode=0o1777, no_exec=target == "/dev/shm")  # noqa: S108
+        Mount(target, "tmpfs", read_only=False, mode=0o1777, no_exec=target == "/dev/shm")  # noqa: S108 - inside the sandbox
         for target in DEFAULT_TMPFS
     ]
     return (*(mount for mount in defaults if mount.target not in given), *spec.mounts)
