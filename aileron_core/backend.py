@@ -103,7 +103,9 @@ class ListenerSpec:
     name: str
     address: str = "127.0.0.1"
     port: int = 0
-    kind: Literal["tcp", "udp"] = "tcp"
+    kind: Literal["tcp", "udp", "connect"] = "tcp"
+    """``connect``: a TCP socket of ``address``'s family that is neither bound nor connected yet, so
+    that the daemon can connect to what listens inside (`--publish`)."""
 
 
 @frozen
@@ -275,7 +277,10 @@ class Backend(Protocol):
     async def listen(
         self, sandbox: Sandbox, listeners: Sequence[ListenerSpec]
     ) -> Mapping[str, socket.socket]:
-        """Bound, listening (TCP), non-blocking sockets in the sandbox's network namespace, by name."""
+        """Bound, listening (TCP), non-blocking sockets in the sandbox's network namespace, by name.
+
+        May be called at any time from `create` to `remove`.
+        """
 
     async def open(self, sandbox: Sandbox, command: Command | None = None) -> Stream:
         """With no command: attach to the sandbox's agent, then start it. Else start ``command``."""

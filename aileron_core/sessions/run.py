@@ -35,6 +35,7 @@ from aileron_core.sessions.files import SessionFiles, new_token, remove_tree, to
 from aileron_core.sessions.frames import Frame, encode_json
 from aileron_core.sessions.hub import Hub
 from aileron_core.sessions.plan import LaunchPlan
+from aileron_core.sessions.publish import publish_service
 from aileron_core.sessions.services import ServiceGroup, open_services
 from aileron_core.sessions.store import SessionStore
 from aileron_core.sessions.stubs import StubKeeper
@@ -311,6 +312,7 @@ class Run:
     def _all_services(self) -> list[Service]:
         api = self.engine.api_service(self)
         own = [] if api is None else [api]
+        own += [publish_service(self, mapping) for mapping in self.plan.publish]
         return [*own, *self.engine.daemon.hooks.services(self.session)]
 
     async def _remove_sandbox(self) -> None:

@@ -276,10 +276,14 @@ async def _end(fake: FakeSandbox, grace: float) -> None:
         await process.wait()
 
 
+_LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+
+
 def _loopback_socket(spec: ListenerSpec) -> socket.socket:
-    kind = socket.SOCK_STREAM if spec.kind == "tcp" else socket.SOCK_DGRAM
-    made = socket.socket(socket.AF_INET, kind)
-    made.bind(("127.0.0.1", 0))
+    kind = socket.SOCK_DGRAM if spec.kind == "udp" else socket.SOCK_STREAM
+    made = socket.socket(socket.AF_INET6 if ":" in spec.address else socket.AF_INET, kind)
+    if spec.kind != "connect":
+        made.bind((_LOOPBACK[made.family], 0))
     if spec.kind == "tcp":
         made.listen()
     made.setblocking(False)

@@ -25,13 +25,14 @@ def raise_loopback() -> None:
 
 
 def bind(spec: ListenerSpec) -> socket.socket:
-    """A bound, non-blocking socket in the calling thread's network namespace; TCP listens."""
+    """A non-blocking socket in the calling thread's network namespace; bound unless to connect."""
     family = socket.AF_INET6 if ":" in spec.address else socket.AF_INET
-    kind = socket.SOCK_STREAM if spec.kind == "tcp" else socket.SOCK_DGRAM
+    kind = socket.SOCK_DGRAM if spec.kind == "udp" else socket.SOCK_STREAM
     made = socket.socket(family, kind | socket.SOCK_CLOEXEC)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((spec.address, spec.port))
+        if spec.kind != "connect":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((spec.address, spec.port))
         if spec.kind == "tcp":
             made.listen(_BACKLOG)
         made.setblocking(False)
