@@ -287,9 +287,9 @@ class Run:
         self, undo: Undo, image: ImageInfo, contributions: specs.Contributions
     ) -> None:
         backend = self._backend
-        self.spec = self._compose(image, contributions)
-        notes = specs.require_capabilities(backend, self.spec, contributions)
-        self.session.notes.extend(notes)
+        spec = self._compose(image, contributions)
+        self.session.notes.extend(specs.require_capabilities(backend, spec, contributions))
+        self.spec = specs.only_held_limits(spec, backend)
         await self.engine.validate(self, backend, image, self.plan)
         self.sandbox = await backend.create(self.spec)
         undo.later("the sandbox", self._remove_sandbox)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from aileron_core.backend import Backend, Capability, Limits, ListenerSpec, Mount, SandboxSpec
 from aileron_core.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, ErrorCode
@@ -344,14 +344,27 @@ def require_enforced(judges_programs: bool, plan: LaunchPlan, contributions: Con
         )
 
 
-def _unheld(limits: Limits, backend: Backend) -> list[str]:
-    asked = {
-        Capability.LIMIT_MEMORY: ("memory", limits.memory),
-        Capability.LIMIT_PIDS: ("processes", limits.pids),
-        Capability.LIMIT_CPU: ("CPUs", limits.cpus),
-    }
+_HELD_BY = {
+    "memory": (Capability.LIMIT_MEMORY, "memory"),
+    "pids": (Capability.LIMIT_PIDS, "processes"),
+    "cpus": (Capability.LIMIT_CPU, "CPUs"),
+}
+
+
+def _unheld_fields(limits: Limits, backend: Backend) -> list[str]:
     return [
-        f"the limit on {name} does not hold on this machine"
-        for capability, (name, value) in asked.items()
-        if value is not None and capability not in backend.capabilities
+        name
+        for name, (capability, _) in _HELD_BY.items()
+        if getattr(limits, name) is not None and capability not in backend.capabilities
     ]
+
+
+def _unheld(limits: Limits, backend: Backend) -> list[str]:
+    words = [_HELD_BY[name][1] for name in _unheld_fields(limits, backend)]
+    return [f"the limit on {word} does not hold on this machine" for word in words]
+
+
+def only_held_limits(spec: SandboxSpec, backend: Backend) -> SandboxSpec:
+    """Without the limits that `require_capabilities` noted: the backend refuses to pretend."""
+    unheld = dict.fromkeys(_unheld_fields(spec.limits, backend))
+    return evolve(spec, limits=evolve(spec.limits, **unheld))
