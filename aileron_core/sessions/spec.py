@@ -366,5 +366,5 @@ def _unheld(limits: Limits, backend: Backend) -> list[str]:
 
 def only_held_limits(spec: SandboxSpec, backend: Backend) -> SandboxSpec:
     """Without the limits that `require_capabilities` noted: the backend refuses to pretend."""
-    unheld = dict.fromkeys(_unheld_fields(spec.limits, backend))
+    unheld: dict[str, Any] = dict.fromkeys(_unheld_fields(spec.limits, backend))
     return evolve(spec, limits=evolve(spec.limits, **unheld))
