@@ -199,7 +199,7 @@ class PodmanBackend:
         await self.service.ensure()
         known = self._known.get(sandbox.id)
         try:
-            if known is not None and known.started:
+            if known is not None:
                 await self._end(known, grace)
         finally:
             with trio.CancelScope(shield=True):
@@ -208,8 +208,11 @@ class PodmanBackend:
                 known.close()
 
     async def _end(self, known: Known, grace: float) -> None:
-        """SIGTERM, ``grace`` seconds, SIGKILL; its end is known before it is removed."""
-        if grace > 0 and known.alive():
+        """SIGTERM, ``grace`` seconds, SIGKILL; its end is known before it is removed.
+
+        Podman looks every 100 ms whether a container that it has killed is gone; we see it at once.
+        """
+        if grace > 0 and known.started and known.alive():
             watch.send(known.pidfd, signal.SIGTERM)
             with trio.move_on_after(grace):
                 await watch.until_gone(known.pidfd)
