@@ -82,8 +82,11 @@ def _exists(directory: str, inner: str) -> bool:
 
 
 def _holder(before: Sequence[Mount], mount: Mount) -> Mount | None:
-    """The mount that ``mount`` lies under, if that is a directory of the host."""
-    holding = [each for each in before if covers(each.target, mount.target)]
+    """The mount that ``mount`` lies under, if that is a directory of the host.
+
+    A ``self`` mount shows what the mount below it shows, at the same place.
+    """
+    holding = [each for each in before if each.kind != "self" and covers(each.target, mount.target)]
     return holding[-1] if holding and holding[-1].source is not None else None
 
 
