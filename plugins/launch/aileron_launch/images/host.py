@@ -67,6 +67,11 @@ class Layout:
     files: Mapping[str, bytes] = field(repr=False)
     user: SandboxUser = field(factory=SandboxUser)
 
+    def digest(self) -> str:
+        """A short hash of everything in it; making the archive to hash it would cost 4 ms."""
+        rows = [LAYOUT, sorted(self.directories), sorted(self.links.items()), self.user]
+        return hashlib.sha256(repr((rows, sorted(self.files.items()))).encode()).hexdigest()[:16]
+
     def archive(self) -> bytes:
         """A tar whose bytes depend on the layout only."""
         output = io.BytesIO()
@@ -146,13 +151,12 @@ def _small(path: Path) -> bytes | None:
 
 def write_archive(layout: Layout, cache: Path) -> tuple[str, Path]:
     """The image's reference and its archive, which is in ``cache`` afterwards."""
-    content = layout.archive()
-    digest = hashlib.sha256(b"%d\n" % LAYOUT + content).hexdigest()[:16]
+    digest = layout.digest()
     target = cache / f"host-{digest}.tar"
     if not target.exists():
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = target.with_suffix(f".{os.getpid()}.part")
-        part.write_bytes(content)
+        part.write_bytes(layout.archive())
         part.replace(target)
     return f"localhost/aileron-host:{digest}", target
 
