@@ -1,8 +1,9 @@
 """Every hook of Aileron, one page each: when it is called, what to return, a whole example.
 
-Hooks are synchronous, return records and do nothing else; the core runs what the records carry. They
-are grouped by the moment at which they are called. A plugin is a module (or object) with functions of
-these names, marked with `hookimpl` and registered as an entry point in the group ``aileron.plugins``.
+Hooks are synchronous, return records and do nothing else; the core runs what the records carry.
+They are grouped by the moment at which they are called. A plugin is a module (or object) with
+functions of these names, marked with `hookimpl` and registered as an entry point in the group
+``aileron.plugins``.
 """
 
 from __future__ import annotations
@@ -12,23 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from aileron_core.records import (
-    ApprovalChannel,
-    BackendFactory,
-    Check,
-    Contribution,
-    Hint,
-    Mode,
-    NamedDecider,
-    Observer,
-    Route,
-    SecretSource,
-    Service,
-    Session,
-)
-
 if TYPE_CHECKING:
     from aileron_core.errors import AileronError
+    from aileron_core.records import (
+        ApprovalChannel,
+        BackendFactory,
+        Check,
+        Contribution,
+        Hint,
+        Mode,
+        NamedDecider,
+        Observer,
+        Route,
+        SecretSource,
+        Service,
+        Session,
+    )
 
 PROJECT = "aileron"
 ENTRY_POINT_GROUP = "aileron.plugins"
@@ -44,8 +44,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def aileron_modes() -> Iterable[Mode]:
     """Add subcommands to ``aileron``.
 
-    Called once, in the command line, when a subcommand is looked up or ``--help`` lists them. Import
-    nothing heavy here: `Mode.load` is the place.
+    Called once, in the command line, when a subcommand is looked up or ``--help`` lists them.
+    Import nothing heavy here: `Mode.load` is the place.
 
     Returns:
         Any number of `Mode`. A name that two plugins give is an error that names both.
@@ -99,11 +99,12 @@ def aileron_backends() -> Iterable[BackendFactory]:
 def aileron_settings() -> type[Any]:
     """Declare the plugin's configuration table: an attrs class whose fields are the keys.
 
-    Called once per process, before anything reads configuration. The table is named like the plugin's
-    entry point. Annotations are the types (``str``, ``int``, ``float``, ``bool``, ``Path``, ``tuple[X,
-    ...]``, ``Mapping[str, X]``, ``Literal``, ``X | None``, nested attrs classes); every field has a
-    default and the class's docstring documents each (``docs/settings.md`` is checked against it). Use
-    `aileron_core.config.setting` for a field that a project's own file may tighten.
+    Called once per process, before anything reads configuration. The table is named like the
+    plugin's entry point. Annotations are the types (``str``, ``int``, ``float``, ``bool``,
+    ``Path``, ``tuple[X, ...]``, ``Mapping[str, X]``, ``Literal``, ``X | None``, nested attrs
+    classes); every field has a default and the class's docstring documents each
+    (``docs/settings.md`` is checked against it). Use `aileron_core.config.setting` for a field
+    that a project's own file may tighten.
 
     Returns:
         One attrs class.
@@ -128,8 +129,8 @@ def aileron_settings() -> type[Any]:
 def aileron_checks() -> Iterable[Check]:
     """Add tests to ``aileron doctor`` that *try* whether a protection holds on this machine.
 
-    Called when doctor runs. A check does the forbidden thing in a probe sandbox and looks whether it
-    fails; it never reports what is merely configured.
+    Called when doctor runs. A check does the forbidden thing in a probe sandbox and looks whether
+    it fails; it never reports what is merely configured.
 
     Returns:
         Any number of `Check`.

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 from attrs import evolve
 
+from aileron_core import records
 from aileron_core.errors import AileronError
 from aileron_core.plugins.facts import (
     PLUGIN_BROKEN,
@@ -24,20 +25,21 @@ from aileron_core.plugins.facts import (
     PluginFact,
     leave_out,
 )
-from aileron_core.records import (
-    ApprovalChannel,
-    BackendFactory,
-    Check,
-    Contribution,
-    Hint,
-    Mode,
-    NamedDecider,
-    Observer,
-    Route,
-    SecretSource,
-    Service,
-    Session,
-)
+
+if TYPE_CHECKING:
+    from aileron_core.records import (
+        ApprovalChannel,
+        BackendFactory,
+        Check,
+        Contribution,
+        Mode,
+        NamedDecider,
+        Observer,
+        Route,
+        SecretSource,
+        Service,
+        Session,
+    )
 
 T = TypeVar("T")
 Pairs = list[tuple[str, T]]
@@ -117,18 +119,18 @@ class Hooks:
 
     def modes_of(self, name: str) -> list[str]:
         """The modes that a plugin adds."""
-        pairs = self._ask("aileron_modes", _many(Mode))
+        pairs = self._ask("aileron_modes", _many(records.Mode))
         return sorted(mode.name for plugin, modes in pairs if plugin == name for mode in modes)
 
     # --- start-up -----------------------------------------------------------------------------
 
     def modes(self) -> list[Mode]:
         """Subcommands, by name."""
-        return self._named("aileron_modes", Mode, "mode")
+        return self._named("aileron_modes", records.Mode, "mode")
 
     def backends(self) -> list[BackendFactory]:
         """Container backends, by name."""
-        return self._named("aileron_backends", BackendFactory, "backend")
+        return self._named("aileron_backends", records.BackendFactory, "backend")
 
     def settings(self) -> dict[str, type[Any]]:
         """Configuration tables: the plugin's name to its attrs class."""
@@ -136,21 +138,23 @@ class Hooks:
 
     def checks(self) -> list[Check]:
         """What doctor tries, by name."""
-        return self._named("aileron_checks", Check, "check")
+        return self._named("aileron_checks", records.Check, "check")
 
     # --- daemon -------------------------------------------------------------------------------
 
     def routes(self) -> list[Route]:
         """Parts of the API, by name."""
-        return self._named("aileron_routes", Route, "route")
+        return self._named("aileron_routes", records.Route, "route")
 
     def secret_sources(self) -> list[SecretSource]:
         """Places for secrets, by scheme."""
-        return self._named("aileron_secret_sources", SecretSource, "secret source", key=_scheme)
+        return self._named(
+            "aileron_secret_sources", records.SecretSource, "secret source", key=_scheme
+        )
 
     def approval_channels(self) -> list[ApprovalChannel]:
         """Places where approvals are announced, by name."""
-        return self._named("aileron_approval_channels", ApprovalChannel, "approval channel")
+        return self._named("aileron_approval_channels", records.ApprovalChannel, "approval channel")
 
     # --- session ------------------------------------------------------------------------------
 
@@ -161,7 +165,7 @@ class Hooks:
             AileronError: ``plugin-failed``; ``plugin-conflict`` when two give one mount target,
                 variable, helper path or listener name.
         """
-        pairs = self._ask("aileron_contributions", _one(Contribution), session=session)
+        pairs = self._ask("aileron_contributions", _one(records.Contribution), session=session)
         pairs.sort(key=_first)
         for what, keys in _CONTRIBUTED.items():
             _refuse_clash(what, [(plugin, key) for plugin, given in pairs for key in keys(given)])
@@ -169,11 +173,13 @@ class Hooks:
 
     def services(self, session: Session) -> list[Service]:
         """Services of the session, each after those it names, else by name."""
-        return _in_order(self._named("aileron_services", Service, "service", session=session))
+        return _in_order(
+            self._named("aileron_services", records.Service, "service", session=session)
+        )
 
     def deciders(self, session: Session) -> list[NamedDecider]:
         """Who has a say in the session's decisions, by name."""
-        return self._named("aileron_deciders", NamedDecider, "decider", session=session)
+        return self._named("aileron_deciders", records.NamedDecider, "decider", session=session)
 
     def observers(self, session: Session) -> Pairs[Observer]:
         """Who watches the session, by the plugin's name. A plugin that fails here is left out."""
@@ -185,7 +191,7 @@ class Hooks:
 
     def error_hints(self, error: AileronError) -> list[str]:
         """More to do about ``error``; a plugin that fails while helping is ignored."""
-        pairs = self._ask("aileron_error_hints", _many(Hint), error=error, survive=True)
+        pairs = self._ask("aileron_error_hints", _many(records.Hint), error=error, survive=True)
         return [
             hint.text
             for _, hints in sorted(pairs, key=_first)
