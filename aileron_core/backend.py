@@ -1,8 +1,8 @@
 """What a container backend is: data in, a protocol of eight methods, capabilities declared.
 
 The protocol must fit a backend without a shared kernel too (a Pod on a cluster, a remote machine).
-Whatever needs one (listeners in the sandbox's network namespace, late mounts, exec supervision) is a
-capability; launch refuses a plan that needs one that the backend lacks.
+Whatever needs one (listeners in the sandbox's network namespace, late mounts, exec supervision) is
+a capability; launch refuses a plan that needs one that the backend lacks.
 
 This module is plain data and protocols: importing it costs attrs and nothing else.
 """
@@ -68,8 +68,8 @@ class Mount:
         tmpfs: an empty file system in memory; ``size`` bytes, ``mode`` octal permission bits.
         overlay: ``source`` below, changes kept in ``upper`` (host directory; ``work`` beside it).
         self: what is at ``target`` inside the sandbox already (under an earlier mount), mounted
-            onto itself: with ``read_only`` it cannot be changed; without, it still cannot be renamed
-            or removed. Symbolic links in ``target`` are refused, never followed.
+            onto itself: with ``read_only`` it cannot be changed; without, it still cannot be
+            renamed or removed. Symbolic links in ``target`` are refused, never followed.
     """
 
     target: str
@@ -114,7 +114,8 @@ class SandboxSpec:
 
     ``env`` is the whole environment of the agent: nothing of the host's is added. ``seccomp`` is an
     OCI LinuxSeccomp object. ``labels`` always hold ``io.aileron.session`` and
-    ``io.aileron.owner`` (the daemon's state directory), by which `Backend.survey` finds what was left.
+    ``io.aileron.owner`` (the daemon's state directory), by which `Backend.survey` finds what was
+    left.
     """
 
     session: str
@@ -289,7 +290,7 @@ class Backend(Protocol):
         """Every sandbox labelled ``io.aileron.owner=owner``, whatever state it is in."""
 
     async def remove(self, sandbox: Sandbox, grace: float = 0.0) -> None:
-        """End it (SIGTERM, ``grace`` seconds, SIGKILL) and remove all of it; gone already is fine."""
+        """End it (SIGTERM, ``grace`` seconds, SIGKILL) and remove all of it; gone is fine."""
 
     async def aclose(self) -> None:
         """Let go of connections and processes that this object started."""

@@ -1,7 +1,8 @@
 """Errors as data: what happened, why, what to do now, a stable code, an exit status.
 
-One shape serves people (`aileron: what. why. mend. [code]`), `--json` and the API. A module that can
-fail declares its codes once, at import, with `ErrorCode`; `docs/errors.md` lists every one, by test.
+One shape serves people (`aileron: what. why. mend. [code]`), `--json` and the API. A module that
+can fail declares its codes once, at import, with `ErrorCode`; `docs/errors.md` lists every one, by
+test.
 """
 
 from __future__ import annotations

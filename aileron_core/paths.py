@@ -1,7 +1,7 @@
 """Where Aileron keeps things: XDG directories, private to the user.
 
-Source: XDG Base Directory Specification 0.8. Root has ``/run/aileron-0`` where ``XDG_RUNTIME_DIR`` is
-unset; every directory is 0700 and must belong to the user.
+Source: XDG Base Directory Specification 0.8. Root has ``/run/aileron-0`` where ``XDG_RUNTIME_DIR``
+is unset; every directory is 0700 and must belong to the user.
 """
 
 from __future__ import annotations
@@ -93,10 +93,11 @@ def find_paths(environment: Mapping[str, str] | None = None) -> Paths:
         return Path(value) if value.startswith("/") else fallback
 
     runtime_base = env.get("XDG_RUNTIME_DIR", "")
+    shared = "/run" if os.getuid() == 0 else "/tmp"  # noqa: S108 - checked by make_private
     runtime = (
         Path(runtime_base) / "aileron"
         if runtime_base.startswith("/") and len(runtime_base) <= _LONGEST_RUNTIME
-        else Path(f"/run/aileron-{os.getuid()}" if os.getuid() == 0 else f"/tmp/aileron-{os.getuid()}")  # noqa: S108 - checked by make_private
+        else Path(f"{shared}/aileron-{os.getuid()}")
     )
     return Paths(
         runtime=runtime,

@@ -1,1 +1,1 @@
-"""Entry point of the modes `wait` and `drain`. It contributes nothing yet: no mode exists before it works."""
+"""Entry point of `wait` and `drain`. It contributes nothing yet: no mode exists before it works."""
