@@ -275,6 +275,17 @@ def test_a_link_out_of_the_workspace_needs_a_word(changes: Set) -> None:
     assert target.read_text() == "mine\n"
 
 
+@pytest.mark.parametrize("kind", ["directory", "file"])
+def test_a_nested_repository_needs_a_word(kind: str, changes: Set) -> None:
+    """Git on the host would run what its configuration names, as soon as the index names it."""
+    changes.agent("sub/.git/config" if kind == "directory" else "sub/.git", "[core]\n")
+    changes.agent(".git/index")
+    (found,) = changes.scan().conflicts
+    assert found.path == "sub/.git"
+    with pytest.raises(AileronError, match="1 of"):
+        changes.apply()
+
+
 # --- applying -----------------------------------------------------------------------------------
 
 

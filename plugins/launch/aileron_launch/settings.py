@@ -21,6 +21,8 @@ PROTECTED = (
     ".git/config",
     ".git/config.worktree",
     ".git/commondir",
+    # It overrides a person's own diff.ignoreSubmodules, which keeps Git out of nested repositories.
+    ".gitmodules/",
     # Read by Aileron itself, by editors and by container tools when the project is opened.
     ".aileron.toml/",
     ".devcontainer/",

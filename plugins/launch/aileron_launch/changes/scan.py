@@ -178,7 +178,7 @@ class _Scan:
                         _kind(was),
                         "directory",
                         skipped=self.guard(path),
-                        conflict=self.changed(was),
+                        conflict=nested_repository(path) or self.changed(was),
                         replaces=was is not None,
                     )
                 )
@@ -213,6 +213,7 @@ class _Scan:
         conflict = self.changed(was)
         if was is None and attribute(above, name, "origin") is not None:
             conflict = "it was deleted on the host"
+        conflict = nested_repository(path) or conflict
         executable = bool(info.st_mode & stat.S_IXUSR)
         replaces = was is not None and stat.S_ISDIR(was.st_mode)
         self.add(
@@ -247,6 +248,17 @@ class _Scan:
         if was is None or stat.S_ISDIR(was.st_mode) or was.st_ctime <= self.since:
             return ""
         return "it changed on the host"
+
+
+def nested_repository(path: str) -> str:
+    """Why a path needs a person's word: Git on the host runs what a nested repository configures.
+
+    It does so in any `git status`, once the index of the outer one names the inner as a submodule.
+    """
+    pure = PurePosixPath(path)
+    if pure.name == ".git" and len(pure.parts) > 1:
+        return "it makes a repository inside the workspace, whose settings Git on the host obeys"
+    return ""
 
 
 def leads_out(path: str, target: str) -> bool:
