@@ -127,6 +127,9 @@ class SandboxSpec:
     hostname: str = "aileron"
     tty: bool = False
     stdin: bool = True
+    rows: int = 0
+    columns: int = 0
+    """The terminal's size when the agent starts; 0: the backend's own choice."""
     mounts: tuple[Mount, ...] = ()
     limits: Limits = Limits()
     seccomp: Mapping[str, Any] = field(factory=dict, repr=False)

@@ -340,7 +340,7 @@ class Run:
         stream = await self._backend.open(self._sandbox)
         undo.later("the stream", stream.aclose)
         self.stream = stream
-        if all(self.size):
+        if all(self.size) and self.size != (self.plan.rows, self.plan.columns):
             with suppress(AileronError):
                 await stream.resize(*self.size)
         await self._become(SessionState.RUNNING, started=time.time())

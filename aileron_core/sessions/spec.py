@@ -92,6 +92,8 @@ def compose(plan: LaunchPlan, inputs: SpecInputs) -> SandboxSpec:
         hostname=plan.hostname,
         tty=plan.tty,
         stdin=plan.stdin,
+        rows=plan.rows,
+        columns=plan.columns,
         mounts=mounts(plan, inputs),
         limits=plan.limits,
         seccomp=inputs.seccomp,

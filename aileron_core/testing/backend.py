@@ -248,8 +248,7 @@ class FakeBackend:
 
 
 def _process_of(what: SandboxSpec | Command) -> FakeProcess:
-    rows, columns = (what.rows, what.columns) if isinstance(what, Command) else (0, 0)
-    process = FakeProcess(what.argv, what.cwd, what.env, what.tty, rows, columns)
+    process = FakeProcess(what.argv, what.cwd, what.env, what.tty, what.rows, what.columns)
     if not what.stdin:
         process._input[0].close()
     return process

@@ -130,11 +130,18 @@ def terminal_size() -> tuple[int, int]:
     return 0, 0
 
 
+def fill_standard_descriptors() -> None:
+    """Open /dev/null where one of the standard three is closed, so that no socket becomes it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 @contextlib.contextmanager
 def raw_terminal(fd: int) -> Iterator[None]:
     """Keys arrive as they are pressed; the terminal is as before afterwards."""
     before = termios.tcgetattr(fd)
-    tty.setraw(fd)
+    tty.setraw(fd, termios.TCSADRAIN)  # not flushed: what is typed ahead is the agent's
     try:
         yield
     finally:
@@ -203,6 +210,7 @@ def attach(
     Raises:
         AileronError: what the daemon reports, ``daemon-absent``, ``daemon-lost``.
     """
+    fill_standard_descriptors()
     signals = (*PASSED, signal.SIGWINCH) if not has_terminal else _TERMINAL_SIGNALS
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(caught_signals(signals))

@@ -133,6 +133,8 @@ class PodmanBackend:
         )
         try:
             if not known.started:
+                if known.tty and all(known.size):
+                    await self._resize(known, *known.size)
                 await rest.call("POST", f"/containers/{known.id}/start")
                 known.started = True
         except BaseException:

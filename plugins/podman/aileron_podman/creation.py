@@ -173,6 +173,7 @@ class Creator:
             pidfd=os.pidfd_open(pid),
             tty=spec.tty,
             stdin=spec.stdin,
+            size=(spec.rows, spec.columns),
             places=find_places(inspect["Id"], int(state.get("ConmonPid") or 0), pid),
         )
 

@@ -25,6 +25,8 @@ class Known:
     tty: bool
     stdin: bool
     places: Places
+    size: tuple[int, int] = (0, 0)
+    """Rows and columns that its terminal gets before it starts."""
     started: bool = False
     ended: Exit | None = None
     waiting: trio.Lock = field(factory=trio.Lock)
