@@ -8,7 +8,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from aileron_core.backend import SandboxUser
+from aileron_core.errors import AileronError
 from aileron_launch.images.host import (
     BOUND,
     agent_mounts,
@@ -79,6 +82,20 @@ def test_the_same_host_gives_the_same_image(tmp_path: Path) -> None:
     (root / "etc/os-release").write_text("ID=other\n")
     assert write_archive(survey_layout(root, USER), tmp_path / "cache")[0] != one[0]
     assert min(os.listdir(tmp_path / "cache")).startswith("host-")
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: Any) -> None:
+    """A full disk is an error that says what to do, and no half archive stays."""
+
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device", str(path))
+
+    layout = survey_layout(host(tmp_path / "root"), USER)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(AileronError, match="cannot write") as caught:
+        write_archive(layout, tmp_path / "cache")
+    assert caught.value.exit_status == 71
+    assert os.listdir(tmp_path / "cache") == []
 
 
 def test_links_to_programs_are_in_it(tmp_path: Path, person: Any) -> None:

@@ -19,6 +19,7 @@ from aileron_core.config.tables import schema_of
 from aileron_core.daemon.context import Daemon
 from aileron_core.paths import Paths
 from aileron_core.policy.load import PolicySource, policy_source
+from aileron_core.sessions.files import host_errors
 from aileron_core.sessions.plan import LaunchPlan, LaunchRequest, WorkspacePlan
 from aileron_launch.decide import (
     command_line,
@@ -199,7 +200,8 @@ def _state(inputs: Inputs, profile: Profile | None, user: SandboxUser) -> tuple[
 
 
 def _kept(source: Path, target: str) -> Mount:
-    source.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with host_errors(f"make {source}"):
+        source.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = source.stat()
     owner = (info.st_uid, info.st_gid)
     return Mount(target, source=str(source), read_only=False, map_owner=True, owner=owner)

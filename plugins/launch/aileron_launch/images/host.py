@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import secrets
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from aileron_core.backend import Mount, Recipe, SandboxUser
+from aileron_core.sessions.files import host_errors
 from aileron_launch.images.locate import Installed, is_system, outermost
 
 LAYOUT = 1
@@ -150,15 +152,28 @@ def _small(path: Path) -> bytes | None:
 
 
 def write_archive(layout: Layout, cache: Path) -> tuple[str, Path]:
-    """The image's reference and its archive, which is in ``cache`` afterwards."""
+    """The image's reference and its archive, which is in ``cache`` afterwards.
+
+    Raises:
+        AileronError: ``host-refused``: a full disk, no rights.
+    """
     digest = layout.digest()
     target = cache / f"host-{digest}.tar"
     if not target.exists():
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = target.with_suffix(f".{os.getpid()}.part")
-        part.write_bytes(layout.archive())
-        part.replace(target)
+        with host_errors(f"write {target}"):
+            _write(target, layout.archive())
     return f"localhost/aileron-host:{digest}", target
+
+
+def _write(target: Path, content: bytes) -> None:
+    """The file, whole or not at all; two sessions at once may both write it."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = target.with_suffix(f".{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def system_mounts(root: Path = Path("/"), table: str | None = None) -> tuple[Mount, ...]:
