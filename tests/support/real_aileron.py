@@ -250,11 +250,12 @@ def _files(env: AileronEnv, *, daemon: bool) -> list[str]:
 
 def discard(env: AileronEnv, left: Leftovers) -> None:
     """Remove by force what a failing test left, and the environment's directories."""
+    # Containers first: Podman cannot end one whose monitor was killed under it.
+    for container in left.containers:
+        podman("rm", "--force", "--time=0", container, check=False)
     for pid in left.processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    for container in left.containers:
-        podman("rm", "--force", "--time=0", container, check=False)
     for line in reversed(left.mounts):
         subprocess.run(["umount", "--lazy", line.split()[4]], capture_output=True)
     shutil.rmtree(env.root, ignore_errors=True)
