@@ -26,6 +26,7 @@ from aileron_core.backend import (
     Stream,
 )
 from aileron_podman.backend import PodmanBackend, open_backend
+from aileron_podman.settings import PodmanSettings
 
 OWN = os.getuid(), os.getgid()
 
@@ -161,7 +162,9 @@ def context(short_directory: Path) -> BackendContext:
     """What a backend is opened with."""
     for name in ("run", "state", "work"):
         (short_directory / name).mkdir(mode=0o700)
-    return BackendContext(str(short_directory / "run"), str(short_directory / "state"))
+    # Another Podman's socket, to try one that is not this machine's own.
+    settings = PodmanSettings(socket=os.environ.get("AILERON_TEST_PODMAN_SOCKET", ""))
+    return BackendContext(str(short_directory / "run"), str(short_directory / "state"), settings)
 
 
 @pytest.fixture

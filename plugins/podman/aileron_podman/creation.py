@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from aileron_podman.errors import (
     IMAGE_ABSENT,
     LIMIT_UNSUPPORTED,
     PODMAN_REFUSED,
+    PODMAN_UNAVAILABLE,
     SANDBOX_NOT_SEALED,
 )
 from aileron_podman.identity import IdMaps
@@ -92,12 +93,13 @@ class Creator:
                 ``sandbox-not-sealed``.
         """
         spec = evolve(spec, seccomp=spec.seccomp or build_profile(machine=platform.machine()))
+        profile = self._profile_file(spec)
         mounts = self._mounts(spec)
         late = mounts if self.machine.rootful else ()
         body = to_specgen(
             spec,
             self.machine,
-            seccomp_path=self._seccomp_file(spec.seccomp),
+            seccomp_path=str(profile),
             early=None if self.machine.rootful else early.fields(mounts, spec.user),
             init_path=self._init,
         )
@@ -113,8 +115,10 @@ class Creator:
             if known is not None:
                 known.close()
             with trio.CancelScope(shield=True):
-                await self.discard(container_name(spec.session))
+                await remove(self.rest, container_name(spec.session))
             raise
+        finally:
+            profile.unlink()  # Podman has read it
         return known
 
     def _mounts(self, spec: SandboxSpec) -> tuple[Mount, ...]:
@@ -137,14 +141,15 @@ class Creator:
             fresh.rename(path)
         return str(path)
 
-    def _seccomp_file(self, profile: Mapping[str, Any]) -> str:
-        return self._file("seccomp", "profile.json", json.dumps(dict(profile)), mode=0o400)
+    def _profile_file(self, spec: SandboxSpec) -> Path:
+        path = self.directory / "seccomp" / f"{spec.session}.json"
+        path.write_text(json.dumps(dict(spec.seccomp)))
+        return path
 
     async def _call(self, doing: str, path: str, body: object = None, *, image: str = "") -> Any:
         """A call that is not left half way: Podman would go on without anybody to tell."""
         try:
-            with trio.CancelScope(shield=True):
-                answer = await self.rest.call("POST", path, body=body)
+            answer = await shielded(self.rest.call, "POST", path, body=body)
             await trio.lowlevel.checkpoint_if_cancelled()
         except ApiError as error:
             # 4.x answers 500 for it.
@@ -219,14 +224,6 @@ class Creator:
                 hints=["aileron doctor", "look for defaults in containers.conf that add something"],
             )
 
-    async def discard(self, container: str) -> None:
-        """Remove a container, whatever state it is in; gone already is fine.
-
-        Raises:
-            AileronError: ``podman-refused``, ``podman-unavailable``.
-        """
-        await remove(self.rest, container)
-
 
 def gather(pid: int, inspect: Mapping[str, Any], oci: str) -> verify.Evidence:
     """Read what the kernel and the runtime's instructions say; what is unreadable is empty."""
@@ -243,17 +240,40 @@ def gather(pid: int, inspect: Mapping[str, Any], oci: str) -> verify.Evidence:
     )
 
 
+# Seconds for one call that must not be left half way; a service that hangs longer is given up.
+_LONGEST = 60.0
+
+
+async def shielded(call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+    """A call that cancelling does not interrupt, but that cannot hang for ever.
+
+    Raises:
+        AileronError: ``podman-unavailable``.
+    """
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + _LONGEST):
+        return await call(*args, **kwargs)
+    raise PODMAN_UNAVAILABLE(
+        f"Podman did not answer within {_LONGEST:.0f} seconds",
+        why="its service hangs, perhaps for a lock that another Podman holds",
+        hints=["try `podman ps`", "aileron doctor"],
+    )
+
+
 # Podman's own clean-up of a container that has just ended may hold a mount for a moment.
 _BUSY = 5.0
 
 
 async def remove(rest: Rest, container: str) -> None:
-    """Force a container away (SIGKILL at once)."""
+    """Force a container away (SIGKILL at once), whatever state it is in; gone already is fine.
+
+    Raises:
+        AileronError: ``podman-refused``, ``podman-unavailable``.
+    """
     deadline = trio.current_time() + _BUSY
     while True:
         try:
             query = {"force": True, "timeout": 0, "v": True}
-            await rest.call("DELETE", f"/containers/{container}", query)
+            await shielded(rest.call, "DELETE", f"/containers/{container}", query)
             return
         except ApiError as error:
             if error.status == 404:
