@@ -109,7 +109,7 @@ def test_publish(shared_aileron, quiet):
     """A server inside answers on the host's loopback."""
     import socket
 
-    script = "echo ready; exec nc -lk -p 8080 -e cat"
+    script = "while :; do nc -l -p 8080 -e cat; done"
     session = shared_aileron.ok(
         *quiet, "--publish", "8080", "--detach", "--", "sh", "-c", script
     ).strip()

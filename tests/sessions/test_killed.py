@@ -65,9 +65,25 @@ def warm(aileron, quiet):
     return aileron
 
 
+def services(env):
+    """Processes that serve this environment's Podman socket."""
+    socket = os.fsencode(env.runtime)
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"system\0service" in command and socket in command:
+            found.append(entry.name)
+    return found
+
+
 def settled(aileron, leftovers):
     """Nothing is left, once what ends has ended."""
     wait_until("nothing left", lambda: not leftovers(), 40)
+    # A service of Podman's that lost its daemon ends by itself after five seconds.
+    wait_until("one service", lambda: len(services(aileron.env)) <= 1, 40)
     assert os.listdir(aileron.env.workspace) == []
 
 
@@ -157,6 +173,7 @@ def test_stubs_of_a_killed_daemon_are_removed(warm, quiet):
     warm("sessions", "list")
     assert os.listdir(workspace) == [".vscode"]
     assert os.listdir(workspace / ".vscode") == ["settings.json"]
+    wait_until("one service", lambda: len(services(warm.env)) <= 1, 40)
 
 
 def test_twenty_at_once(warm, quiet, leftovers):

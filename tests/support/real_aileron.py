@@ -242,9 +242,11 @@ def _mounts(env: AileronEnv) -> list[str]:
 def _files(env: AileronEnv, *, daemon: bool) -> list[str]:
     """What must not outlive sessions: their runtime directories, tokens; later the sockets too."""
     left = list((env.runtime / "sessions").glob("*"))
-    left += [p for p in env.root.rglob("token") if p.is_file()]
+    # os.walk: what it looks at may be removed meanwhile.
+    names = [Path(where, name) for where, _, files in os.walk(env.root) for name in files]
+    left += [path for path in names if path.name == "token"]
     if not daemon:
-        left += list(env.runtime.rglob("*.sock"))
+        left += [path for path in names if path.suffix == ".sock" and env.runtime in path.parents]
     return sorted({str(p) for p in left})
 
 

@@ -33,6 +33,7 @@ from aileron_podman.creation import Creator, check_limits, refused, remove
 from aileron_podman.errors import PODMAN_REMOTE, SANDBOX_GONE
 from aileron_podman.execs import open_exec
 from aileron_podman.images import Images
+from aileron_podman.monitors import end_monitors
 from aileron_podman.records import Known
 from aileron_podman.rest import ApiError
 from aileron_podman.service import Service, open_service
@@ -113,6 +114,7 @@ class PodmanBackend:
         known = await self._find(sandbox)
         try:
             if command is not None:
+                known.has_execs = True
                 return await open_exec(self.service.rest, known.id, command)
             return await self._attach_and_start(known)
         except ApiError as error:
@@ -206,6 +208,8 @@ class PodmanBackend:
         finally:
             with trio.CancelScope(shield=True):
                 await remove(self.service.rest, sandbox.id)
+                if not self.service.remote and (known is None or known.has_execs):
+                    await trio.to_thread.run_sync(end_monitors, sandbox.id)
             if (known := self._known.pop(sandbox.id, None)) is not None:
                 known.close()
 

@@ -27,6 +27,8 @@ class Known:
     places: Places
     size: tuple[int, int] = (0, 0)
     """Rows and columns that its terminal gets before it starts."""
+    has_execs: bool = False
+    """Another program was started in it, and so a monitor of its own."""
     started: bool = False
     ended: Exit | None = None
     waiting: trio.Lock = field(factory=trio.Lock)

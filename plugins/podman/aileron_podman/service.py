@@ -9,6 +9,7 @@ and the service ends by itself a few seconds later.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 from collections.abc import Sequence
@@ -205,6 +206,20 @@ class Service:
             _unlink(self.address.path)
 
 
+def _fresh_socket(directory: Path) -> str:
+    """A path for a socket that no earlier daemon's service has.
+
+    A service that lost its daemon removes its path when it ends, a few seconds later: with one
+    path for all it would take ours away. The names are short, because paths of sockets are.
+    """
+    before = {path.name for path in directory.glob("p-*.sock")}
+    for name in before:
+        _unlink(str(directory / name))
+    while (name := f"p-{secrets.token_hex(2)}.sock") in before:
+        pass
+    return str(directory / name)
+
+
 def _unlink(path: str) -> None:
     Path(path).unlink(missing_ok=True)
 
@@ -238,7 +253,7 @@ async def open_service(
             return Service(Address(path=path))
     directory = Path(context.runtime_directory)
     service = Service(
-        Address(path=str(directory / "podman.sock")),
+        Address(path=_fresh_socket(directory)),
         log=directory / "podman.log",
         runtime=runtime,
     )

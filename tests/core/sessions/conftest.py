@@ -20,7 +20,14 @@ from aileron_core.sessions.console import Console
 from aileron_core.sessions.engine import SessionEngine, new_session_id
 from aileron_core.sessions.frames import Decoder, Frame, encode, encode_hello
 from aileron_core.sessions.plan import LaunchPlan, WorkspacePlan
-from aileron_core.testing import IMAGE, FakeBackend, FakeProcess, FakeWorld, fake_factory, hooks_with
+from aileron_core.testing import (
+    IMAGE,
+    FakeBackend,
+    FakeProcess,
+    FakeWorld,
+    fake_factory,
+    hooks_with,
+)
 
 PROTECTED = (".git/hooks/", ".git/config", ".mcp.json")
 

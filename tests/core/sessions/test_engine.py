@@ -325,7 +325,10 @@ class Serving:
     @hookimpl
     def aileron_services(self, session):
         """Two services."""
-        return [Service("b-first", self._serve("first")), Service("a-second", self._serve("second"), after=("b-first",))]
+        return [
+            Service("b-first", self._serve("first")),
+            Service("a-second", self._serve("second"), after=("b-first",)),
+        ]
 
     def _serve(self, name):
         async def serve(*, task_status):
