@@ -245,13 +245,8 @@ class SessionEngine:
     # --- how ----------------------------------------------------------------------------------
 
     def _wanted(self, run: Run, plan: LaunchPlan) -> probe.Wanted:
-        contributions = self.daemon.hooks.contributions(run.session)
-        return probe.Wanted(
-            str(plan.workspace.path),
-            plan.workspace.mode,
-            plan.argv[0],
-            specs.requirements(contributions),
-        )
+        workspace = plan.workspace
+        return probe.Wanted(str(workspace.path), workspace.mode, plan.argv[0], run.requirements)
 
     async def _live(self, run: Run) -> None:
         try:

@@ -112,6 +112,8 @@ class Run:
     size: tuple[int, int] = (0, 0)
     left: list[str] = field(factory=list)
     services: ServiceGroup | None = None
+    requirements: tuple[str, ...] = ()
+    """Programs that plugins need in the image."""
     _scope: trio.CancelScope = field(factory=trio.CancelScope)
     _start_wanted: trio.Event = field(factory=trio.Event)
     _started: trio.Event = field(factory=trio.Event)
@@ -199,6 +201,7 @@ class Run:
         hooks.require_whole(self.plan.disabled)
         contributions = hooks.contributions(self.session)
         specs.listeners(contributions)  # clashes are found before anything is made
+        self.requirements = specs.requirements(contributions)
         self._admit(undo, contributions)
         return contributions
 

@@ -40,10 +40,10 @@ def test_stop_reports_the_signal(shared_aileron, background):
 
 def test_exec(shared_aileron, background):
     """Another program runs as the agent's user, with its own status, input and variables."""
+    script = "id -u; echo $A; cat; exit 3"
     done = shared_aileron(
-        "sessions", "exec", "--env", "A=b", background, "--", "sh", "-c", "id -u; echo $A; cat; exit 3",
-        input="in\n",
-    )  # fmt: skip
+        "sessions", "exec", "--env", "A=b", background, "--", "sh", "-c", script, input="in\n"
+    )
     assert (done.returncode, done.stdout.split()) == (3, ["1000", "b", "in"]), done.stderr
 
 
@@ -56,7 +56,10 @@ def test_a_killed_exec_leaves_nothing_running(shared_aileron, background):
     assert process.stdout.readline() == b"ready\n"
     process.kill()
     process.wait()
-    script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do ps | grep -v grep | grep -q 'sleep 4321' || exit 0; sleep 0.2; done; exit 1"
+    script = (
+        "i=0; while ps | grep -v grep | grep -q 'sleep 4321'; do"
+        " i=$((i + 1)); [ $i -lt 30 ] || exit 1; sleep 0.2; done"
+    )
     done = shared_aileron("sessions", "exec", background, "--", "sh", "-c", script)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -132,9 +135,8 @@ def test_an_overlay_is_reviewed_and_applied(shared_aileron, quiet):
     """diff shows what the agent changed, the host has it only after apply."""
     workspace = shared_aileron.env.workspace
     (workspace / "old").write_text("before\n")
-    shared_aileron.ok(
-        *quiet, "--workspace", "overlay", "--name", "over", "--", "sh", "-c", "echo after > old; echo x > new",
-    )  # fmt: skip
+    script = "echo after > old; echo x > new"
+    shared_aileron.ok(*quiet, "--workspace", "overlay", "--name", "over", "--", "sh", "-c", script)
     assert (workspace / "old").read_text() == "before\n"
     assert "+after" in shared_aileron.ok("sessions", "diff", "over")
     shared_aileron.ok("sessions", "apply", "over")
