@@ -122,7 +122,8 @@ def _log_lines(path: Path, count: int, *, follow: bool) -> Iterator[str]:
         time.sleep(_PAUSE)
     file = path.open(encoding="utf-8", errors="replace")
     try:
-        yield from file.read().splitlines()[-count:] if count > 0 else ()
+        there = file.read().splitlines()
+        yield from there[max(0, len(there) - count) :]
         while follow:
             if line := file.readline():
                 yield line.rstrip("\n")
