@@ -30,6 +30,8 @@ class LaunchRequest:
     config: str | None = None
     """`--config FILE`, absolute."""
     disable: tuple[str, ...] = ()
+    waive: tuple[str, ...] = ()
+    """Enforcing plugins switched off for this launch by their own option (`--proxy off`)."""
     flags: Mapping[str, Any] = field(factory=dict)
     """Dotted setting (`launch.image`) to the value given by a flag; the highest layer."""
     environment: Mapping[str, str] = field(factory=dict, repr=False)
@@ -95,6 +97,8 @@ class LaunchPlan:
     rules: PolicySource | None = field(default=None, repr=False)
     """What the session's policy is compiled from; None: everything is denied."""
     disabled: frozenset[str] = frozenset()
+    waived: frozenset[str] = frozenset()
+    """Enforcing plugins that the person chose to go without; a disabled one is not waived."""
     timeout: float | None = None
     """Seconds the agent may run."""
     tty: bool = False

@@ -338,7 +338,7 @@ def require_enforced(judges_programs: bool, plan: LaunchPlan, contributions: Con
         AileronError: ``exec-unenforced``.
     """
     is_enforced = any("exec" in given.protects for _, given in contributions)
-    if judges_programs and not is_enforced and "shell-intercept" not in plan.disabled:
+    if judges_programs and not is_enforced and "shell-intercept" not in plan.waived:
         raise EXEC_UNENFORCED(
             f"the policy {plan.policy!r} has rules about programs, and nothing enforces them",
             why="the plugin 'shell-intercept' is off or not part of this version",

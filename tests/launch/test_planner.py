@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 from typing import Any
 
@@ -214,14 +215,14 @@ def test_what_was_asked_for(person: Any) -> None:
         mounts=("~/ref:/srv/two:rw",),
         publish=("3000", "8080:80"),
         name="mine",
-        disable=("proxy",),
+        waive=("proxy",),
     )
     targets = {mount.target: mount.read_only for mount in made.mounts}
     assert (targets["/srv/one"], targets["/srv/two"]) == (True, False)
     assert made.publish == (PortMapping(3000), PortMapping(80, 8080))
     assert (made.name, made.timeout, made.limits.memory) == ("mine", 120.0, 64 << 20)
     assert made.workspace.mode == "ro"
-    assert made.disabled == {"proxy"}
+    assert made.waived == {"proxy"}
     assert "the workspace is read-only" in made.notes
 
 
@@ -259,12 +260,12 @@ def test_names_for_sessions(agent: str | None, name: str) -> None:
 class Daemon:
     """As much of a daemon as planning needs."""
 
-    def __init__(self, person: Any) -> None:
+    def __init__(self, person: Any, **plugins: Any) -> None:
         import aileron_launch.plugin
         from aileron_core.testing import hooks_with
 
         self.paths = person.paths
-        self.hooks = hooks_with(launch=aileron_launch.plugin)
+        self.hooks = hooks_with(launch=aileron_launch.plugin, **plugins)
 
 
 async def test_the_whole_way(person: Any) -> None:
@@ -281,6 +282,20 @@ async def test_the_whole_way(person: Any) -> None:
     made = await plan(request, Daemon(person), "s_abcdefgh12")  # type: ignore[arg-type]  # a part
     assert (made.limits.memory, made.limits.pids, made.timeout) == (1 << 30, 200, 300.0)
     assert made.policy == "developer"
+
+
+async def test_plugins_are_left_out_wherever_that_is_said(person: Any) -> None:
+    """A variable, a flag and an option each leave a plugin out; only the option waives it."""
+    daemon = Daemon(person, proxy=types.ModuleType("a"), approvals=types.ModuleType("b"))
+    request = person.request(
+        "ls",
+        environment={"AILERON_PLUGINS_DISABLE": "approvals"},
+        waive=("proxy",),
+        search_path="/usr/bin:/bin",
+    )
+    made = await plan(request, daemon, "s_abcdefgh12")  # type: ignore[arg-type]  # a part
+    assert made.disabled == {"approvals", "proxy"}
+    assert made.waived == {"proxy"}
 
 
 async def test_a_project_only_tightens(person: Any) -> None:

@@ -42,6 +42,10 @@ from aileron_launch.tiers import Image, Inputs, provide_image
 from aileron_launch.workspace import Surroundings, check_workspace, protect
 
 NO_NETWORK = "no network: the data plane is not part of this version"
+GIT_LOCKED = (
+    "Git on this machine cannot change the repository's configuration until the session ends "
+    "(.git/config.lock)"
+)
 
 
 async def plan(request: LaunchRequest, daemon: Daemon, session_id: str) -> LaunchPlan:
@@ -53,19 +57,21 @@ async def plan(request: LaunchRequest, daemon: Daemon, session_id: str) -> Launc
     """
     surroundings = surroundings_of(request, daemon.paths)
     workspace = check_workspace(request.cwd, surroundings, request.uid)
-    settings, policy = await trio.to_thread.run_sync(read_settings, daemon, request, workspace)
+    read = await trio.to_thread.run_sync(read_settings, daemon, request, workspace)
+    settings, policy, disabled = read
     use = policy.settings.use
     inputs = Inputs(request, settings, daemon.paths, session_id, use, search=search_of(request))
-    return evolve(await trio.to_thread.run_sync(make_plan, inputs), rules=policy)
+    made = await trio.to_thread.run_sync(make_plan, inputs)
+    return evolve(made, rules=policy, disabled=disabled)
 
 
 def read_settings(
     daemon: Daemon, request: LaunchRequest, workspace: Path
-) -> tuple[Settings, PolicySource]:
-    """``[launch]`` and the policy as they hold for this request.
+) -> tuple[Settings, PolicySource, frozenset[str]]:
+    """``[launch]``, the policy and the plugins left out, as they hold for this request.
 
     Raises:
-        AileronError: ``config-…``.
+        AileronError: ``config-…``; ``plugin-stale`` when the daemon lacks a plugin that is on.
     """
     home = {"HOME": request.home} if request.home else {}
     config = load_config(
@@ -76,7 +82,9 @@ def read_settings(
         flags=request.flags,
         config_file=Path(request.config) if request.config is not None else None,
     )
-    return config.table("launch", Settings), policy_source(config)
+    disabled = frozenset({*config.disabled, *request.disable, *request.waive})
+    daemon.hooks.require_current(disabled)
+    return config.table("launch", Settings), policy_source(config), disabled
 
 
 def surroundings_of(request: LaunchRequest, paths: Paths) -> Surroundings:
@@ -131,7 +139,7 @@ def make_plan(inputs: Inputs) -> LaunchPlan:
         user=image.user,
         limits=limits_of(settings),
         policy=inputs.policy,
-        disabled=frozenset(request.disable),
+        waived=frozenset(request.waive),
         timeout=timeout_of(settings),
         tty=request.tty,
         stdin=request.stdin,
@@ -170,7 +178,7 @@ def _workspace_notes(settings: Settings, protected: tuple[str, ...]) -> tuple[st
     note = protection_note(protected)
     if settings.workspace == "overlay":
         return ("changes are kept aside: aileron sessions diff, apply or discard", note)
-    return (note,)
+    return (note, *((GIT_LOCKED,) if ".git/config.lock" in protected else ()))
 
 
 def _environment(
