@@ -10,7 +10,7 @@ import io
 import tarfile
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import trio
+from attrs import evolve
 
 from aileron_core.backend import ImageInfo, Progress, Recipe
 from aileron_core.errors import AileronError
@@ -28,6 +29,8 @@ from aileron_podman.rest import ApiError, Rest
 # Packing reads and writes files: a few at once are enough.
 _PACKERS = trio.CapacityLimiter(2)
 _CONTAINERFILE = ".aileron-containerfile"
+_REMEMBERED = 64
+"""Images whose record is kept."""
 
 
 def _environment(entries: list[str] | None) -> dict[str, str]:
@@ -122,20 +125,42 @@ class Images:
     def __init__(self, rest: Rest, machine: Machine) -> None:
         self._rest = rest
         self._machine = machine
+        self._known: dict[str, ImageInfo] = {}
 
     async def info(self, reference: str) -> ImageInfo | None:
         """The image, if it is here.
 
+        Inspecting an image adds up its layers, which takes longer than everything else here. An
+        image's id is the digest of all that is said of it, so each id is inspected once; the newest
+        entry of its history names the id that the reference stands for now.
+
         Raises:
             AileronError: ``podman-unavailable``, ``podman-refused``.
         """
+        with suppress(ApiError):  # what is wrong with a reference, inspecting it says
+            history = await self._get(reference, "history")
+            known = self._known.get(history[0]["Id"]) if history else None
+            if known is not None:
+                return evolve(known, reference=reference)
+        found = await self._inspect(reference)
+        if found is None:
+            return None
+        info = to_info(reference, found)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[info.id] = info
+        return info
+
+    async def _get(self, reference: str, what: str) -> Any:
+        return await self._rest.call("GET", f"/images/{quote(reference, safe='')}/{what}")
+
+    async def _inspect(self, reference: str) -> Any:
         try:
-            found = await self._rest.call("GET", f"/images/{quote(reference, safe='')}/json")
+            return await self._get(reference, "json")
         except ApiError as error:
             if error.status in (400, 404):  # 400: no reference at all, so no image either
                 return None
             raise _not_provided(reference, error.message) from error
-        return to_info(reference, found)
 
     async def provide(self, recipe: Recipe, progress: Progress) -> ImageInfo:
         """Pull, import or build.
