@@ -16,7 +16,7 @@ from attrs import asdict, define, evolve, field
 from aileron_core.backend import Backend, ImageInfo, Progress
 from aileron_core.daemon.context import Daemon, SessionSummary
 from aileron_core.daemon.sandbox_api import serve_sandbox_api
-from aileron_core.errors import EXIT_UNAVAILABLE, EXIT_USAGE, ErrorCode
+from aileron_core.errors import EXIT_UNAVAILABLE, EXIT_USAGE, AileronError, ErrorCode
 from aileron_core.records import Service, Session
 from aileron_core.sessions import prepare, probe, recover
 from aileron_core.sessions import spec as specs
@@ -86,8 +86,9 @@ class SessionEngine:
             await run.ready.wait()
         except trio.Cancelled:
             run.abandon()
-            with trio.CancelScope(shield=True):
-                await run.finished.wait()
+            if run.is_ending:  # else it has just started, and goes on by itself
+                with trio.CancelScope(shield=True):
+                    await run.finished.wait()
             raise
         if run.error is not None:
             raise run.error
@@ -100,11 +101,6 @@ class SessionEngine:
         self._admit(plan)
         run = self._new_run(plan, progress)
         self.runs[plan.session] = run
-        try:
-            await self.store.add(run.summary, plan.connection, run.token_digest)
-        except BaseException:
-            del self.runs[plan.session]
-            raise
         self.nursery.start_soon(self._live, run)
         self.nursery.start_soon(_call_when, run.ready, ready)
         return run
@@ -208,17 +204,21 @@ class SessionEngine:
                 return run.session
         return None
 
+    async def keep(self, run: Run) -> None:
+        """Put the new session on record, before anything of it exists outside our directories."""
+        await self.store.add(run.summary, run.plan.connection, run.token_digest)
+
     def api_service(self, run: Run) -> Service | None:
         """The service that answers on the session's API listener."""
         return Service("api", partial(self._serve_api, run)) if self.serves_api else None
 
     async def _serve_api(self, run: Run, *, task_status: trio.TaskStatus[None]) -> None:
-        assert run.authority is not None
+        assert run.tls is not None
         await serve_sandbox_api(
             self.daemon,
             run.session,
             run.session.listeners[specs.API_LISTENER.name],
-            run.authority.server_context(["127.0.0.1", "localhost"]),
+            run.tls,
             bytes.fromhex(run.token_digest),
             task_status=task_status,
         )
@@ -253,9 +253,16 @@ class SessionEngine:
             await run.live()
         finally:
             self.runs.pop(run.summary.id, None)
+        await self._trim()
+
+    async def _trim(self) -> None:
+        """Forget the oldest sessions; one's files that stay must not end the daemon's others."""
         for session in await self.store.trim():
             state = self.daemon.paths.session_state(session)
-            await trio.to_thread.run_sync(remove_tree, state)
+            try:
+                await trio.to_thread.run_sync(remove_tree, state)
+            except AileronError as error:
+                log.error("an old session's files stay", session=session, error=str(error))
 
     def _admit(self, plan: LaunchPlan) -> None:
         if self.is_draining:

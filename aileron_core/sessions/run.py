@@ -7,6 +7,7 @@ unwinds through the same undo list, newest first, shielded.
 from __future__ import annotations
 
 import signal
+import ssl
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -81,6 +82,9 @@ class Engine(Protocol):
     def api_service(self, run: Run) -> Service | None:
         """What answers on the session's API listener."""
 
+    async def keep(self, run: Run) -> None:
+        """Put the new session on record."""
+
     async def validate(
         self, run: Run, backend: Backend, image: ImageInfo, plan: LaunchPlan
     ) -> None:
@@ -108,6 +112,8 @@ class Run:
     backend: Backend | None = None
     spec: SandboxSpec | None = None
     authority: SessionAuthority | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    """For the session's API listener."""
     token: str = field(factory=new_token, repr=False)
     size: tuple[int, int] = (0, 0)
     left: list[str] = field(factory=list)
@@ -126,6 +132,11 @@ class Run:
     def is_running(self) -> bool:
         """The agent has started and the sandbox is there."""
         return self.stream is not None and self.session.state is SessionState.RUNNING
+
+    @property
+    def is_ending(self) -> bool:
+        """Somebody has ended it."""
+        return self._ending is not None
 
     @property
     def token_digest(self) -> str:
@@ -187,13 +198,16 @@ class Run:
                     await self._create(undo, image, contributions)
                 with step("listen"):
                     await self._listen(undo, contributions)
-            await self._become(SessionState.CREATED, sandbox=self._sandbox.id)
             with step("start"):
                 stream = await self._start(undo)
             with step("run"):
-                self.exit = await self._supervise(stream)
+                self.exit = await self._run(stream)
             with step("end"):
-                await self._become(SessionState.ENDING)
+                # The record is written while the sandbox is removed: both take a while.
+                async with trio.open_nursery() as nursery:
+                    self._enter(SessionState.ENDING)
+                    nursery.start_soon(self._record)
+                    await self._remove_sandbox()
 
     def _plan(self, undo: Undo) -> specs.Contributions:
         """What plugins add; nothing is touched yet."""
@@ -227,6 +241,7 @@ class Run:
         self.plan = await prepare.settle_protected(self.plan)
         image: list[ImageInfo] = []
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.engine.keep, self)
             nursery.start_soon(self._image, self.backend, image)
             nursery.start_soon(self._files, undo, contributions)
             await self._stubs(undo)
@@ -251,6 +266,8 @@ class Run:
             roots=b"",
         )
         await trio.to_thread.run_sync(write)
+        sign = partial(self.authority.server_context, ["127.0.0.1", "localhost"])
+        self.tls = await trio.to_thread.run_sync(sign)
 
     async def _stubs(self, undo: Undo) -> None:
         paths, workspace = self.engine.daemon.paths, self.plan.workspace
@@ -337,8 +354,12 @@ class Run:
 
     async def _start(self, undo: Undo) -> Stream:
         """Wait for the console, then run the agent's first instruction."""
-        if not self.plan.detach:
+        self._enter(SessionState.CREATED, sandbox=self._sandbox.id)
+        if self.plan.detach:
+            await self._record()
+        else:
             self.ready.set()
+            await self._record()  # while the command line finds its way to the console
             await self._wait_for_console()
         stream = await self._backend.open(self._sandbox)
         undo.later("the stream", stream.aclose)
@@ -346,7 +367,7 @@ class Run:
         if all(self.size) and self.size != (self.plan.rows, self.plan.columns):
             with suppress(AileronError):
                 await stream.resize(*self.size)
-        await self._become(SessionState.RUNNING, started=time.time())
+        self._enter(SessionState.RUNNING, started=time.time())
         self._started.set()
         self.ready.set()
         return stream
@@ -358,6 +379,12 @@ class Run:
             raise NOBODY_ATTACHED(
                 "nobody opened the session's console", why="the command that launched it is gone"
             )
+
+    async def _run(self, stream: Stream) -> Exit:
+        """Until the agent has ended; that it runs is recorded meanwhile."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._record)
+            return await self._supervise(stream)
 
     async def _supervise(self, stream: Stream) -> Exit:
         """Until the agent has ended and what it printed has been passed on."""
@@ -404,7 +431,8 @@ class Run:
         """The record's last state, whatever happened; nothing here may raise."""
         final = self._final_summary()
         try:
-            await self._become(SessionState(final.state), **_changed(self.summary, final))
+            self._enter(SessionState(final.state), **_changed(self.summary, final))
+            await self._record()
         except Exception as error:  # noqa: BLE001 - the session is over all the same
             log.error("the end was not recorded", session=final.id, error=str(as_error(error)))
             self.summary = final
@@ -458,15 +486,19 @@ class Run:
             hints=["aileron launch … starts it again"],
         )
 
-    async def _become(self, state: SessionState, **changes: Any) -> None:
-        """The next state: recorded and durable when this returns."""
+    def _enter(self, state: SessionState, **changes: Any) -> None:
+        """The next state, for everybody who asks; `_record` makes it durable."""
         self.session.state = state
         notes = tuple(self.session.notes)
         self.summary = evolve(self.summary, **{**changes, "state": state.value, "notes": notes})
+
+    async def _record(self) -> None:
+        """Write the state down: it is durable when this returns."""
+        summary = self.summary
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.engine.store.save, self.summary)
+            nursery.start_soon(self.engine.store.save, summary)
             await self.engine.daemon.audit.record(
-                f"session.{state.value}", self.plan.session, _facts(self.summary)
+                f"session.{summary.state}", summary.id, _facts(summary)
             )
 
     @property

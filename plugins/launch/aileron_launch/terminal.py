@@ -34,6 +34,7 @@ from aileron_core.sessions.frames import (
     encode_hello,
     encode_size,
 )
+from aileron_launch.tty import terminal_size
 
 PASSED = tuple(
     signal.Signals[name]
@@ -107,27 +108,6 @@ class Sink:
             self._pending.clear()
             return
         del self._pending[:written]
-
-
-def is_terminal() -> bool:
-    """Standard input and output are a terminal: the agent gets one."""
-    return _isatty(0) and _isatty(1)
-
-
-def _isatty(fd: int) -> bool:
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
-
-
-def terminal_size() -> tuple[int, int]:
-    """Rows and columns of the terminal; zeros when there is none."""
-    for fd in (0, 1, 2):
-        with contextlib.suppress(OSError):
-            size = os.get_terminal_size(fd)
-            return size.lines, size.columns
-    return 0, 0
 
 
 def fill_standard_descriptors() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import define
@@ -14,7 +15,10 @@ from attrs import define
 from aileron_core.cli.app import App
 from aileron_core.client import Client
 from aileron_core.errors import EXIT_USAGE, AileronError, ErrorCode
-from aileron_launch.terminal import Outcome, attach, is_terminal, terminal_size
+from aileron_launch.tty import is_terminal, terminal_size
+
+if TYPE_CHECKING:
+    from aileron_launch.terminal import Outcome
 
 OPTION_UNUSABLE = ErrorCode(
     "option-unusable", EXIT_USAGE, "An option of launch asks for what this installation has not."
@@ -184,6 +188,7 @@ def make_session(app: App, request: Mapping[str, Any]) -> dict[str, Any]:
     before = signal.signal(signal.SIGINT, interruption)
     try:
         for answer in client.stream("POST", "/v1/sessions", request):
+            importlib.import_module("aileron_launch.terminal")  # while the daemon is at work
             interruption.session = answer.get("id", interruption.session)
             if "progress" in answer:
                 app.out.say(f"aileron: {answer['progress']}")
@@ -217,6 +222,8 @@ def run(app: App, session: Mapping[str, Any], request: Mapping[str, Any]) -> int
         "rows": request["rows"],
         "columns": request["columns"],
     }
+    from aileron_launch.terminal import attach
+
     outcome = attach(
         app.paths.console, hello, notice=app.out.say, has_terminal=bool(request["tty"])
     )

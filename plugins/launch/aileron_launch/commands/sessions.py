@@ -10,7 +10,8 @@ from urllib.parse import quote
 import click
 
 from aileron_core.cli.app import App
-from aileron_launch.terminal import Outcome, attach, is_terminal, terminal_size
+from aileron_launch.terminal import Outcome, attach
+from aileron_launch.tty import is_terminal, terminal_size
 
 _COLUMNS = ("id", "name", "state", "agent", "workspace", "age", "status", "reason")
 
