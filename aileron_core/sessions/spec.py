@@ -276,9 +276,10 @@ def _runtime(inputs: SpecInputs) -> tuple[Mount, ...]:
 
 def _temporary(others: Iterable[Mount]) -> tuple[Mount, ...]:
     """A /tmp in memory, unless the plan brings its own."""
-    if any(mount.target == "/tmp" for mount in others):  # noqa: S108 - a path in the sandbox
+    place = "/tmp"  # noqa: S108 - a path in the sandbox
+    if any(mount.target == place for mount in others):
         return ()
-    return (Mount("/tmp", kind="tmpfs", read_only=False, size=_TMP_SIZE, mode=0o1777),)  # noqa: S108
+    return (Mount(place, kind="tmpfs", read_only=False, size=_TMP_SIZE, mode=0o1777),)
 
 
 def _is_under(path: str, directory: str) -> bool:
