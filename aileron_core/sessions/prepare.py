@@ -18,6 +18,7 @@ from aileron_core.seccomp import build_profile
 from aileron_core.sessions import spec as specs
 from aileron_core.sessions.certificates import SessionAuthority
 from aileron_core.sessions.files import SessionFiles, host_errors, write_files
+from aileron_core.sessions.links import refuse_shared
 from aileron_core.sessions.plan import LaunchPlan, WorkspacePlan
 from aileron_core.sessions.stubs import effective
 
@@ -158,11 +159,17 @@ def spec_inputs(
 
 
 async def settle_protected(plan: LaunchPlan) -> LaunchPlan:
-    """The plan with the protected paths as they can be mounted in this very workspace."""
+    """The plan with the protected paths as they can be mounted in this very workspace.
+
+    Raises:
+        AileronError: ``workspace-hostile``, ``host-refused``.
+    """
     if plan.workspace.mode == "ro":
         return plan
     with host_errors(f"look at the workspace {plan.workspace.path}"):
         protected = await trio.to_thread.run_sync(
             effective, plan.workspace.path, plan.workspace.protected
         )
+        if plan.workspace.mode == "rw":  # an overlay writes to a copy
+            await trio.to_thread.run_sync(refuse_shared, plan.workspace.path, protected)
     return evolve(plan, workspace=evolve(plan.workspace, protected=protected))

@@ -29,7 +29,7 @@ WORKSPACE_HOSTILE = ErrorCode(
     "A protected path of the workspace is a link or no plain file.",
 )
 
-CONTENTS = {".git/commondir": b".\n"}
+CONTENTS = {".git/commondir": b".\n", "commondir": b".\n"}
 """What a stub file holds when it may not be empty: Git reads this one whenever it exists, and "."
 is the directory that it would take anyway."""
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aileron_core.errors import AileronError
+from aileron_launch.gitdir import config_paths
 from aileron_launch.settings import PROTECTED, PROTECTED_IF_PRESENT
 from aileron_launch.workspace import (
     Surroundings,
     check_workspace,
-    config_paths,
     protect,
     refusal,
 )
@@ -90,10 +90,10 @@ def test_what_is_no_directory_is_missing(name: str, tmp_path: Path) -> None:
 
 
 def test_protected_paths_of_a_repository(tmp_path: Path) -> None:
-    """In a repository the default list holds as it is, and nothing is noted."""
+    """In a repository the default list holds, with the locks that keep Git from replacing files."""
     (tmp_path / ".git").mkdir()
     kept = protect(tmp_path, PROTECTED, PROTECTED_IF_PRESENT)
-    assert kept.paths == PROTECTED
+    assert kept.paths == (*PROTECTED, ".git/config.lock", ".git/config.worktree.lock")
     assert kept.notes == ()
 
 
@@ -161,7 +161,56 @@ def test_what_git_runs_by_configuration_is_protected(tmp_path: Path) -> None:
         ".gitconfig",
         ".git/modules/lib/sub/config",
         ".git/modules/lib/sub/hooks/",
+        ".git/config.lock",
+        ".git/modules/lib/sub/config.lock",
     )
+
+
+def test_a_pipe_in_place_of_the_configuration_is_not_waited_for(tmp_path: Path) -> None:
+    """Opening it would wait for a writer for ever; what it is is refused when it is mounted."""
+    (tmp_path / ".git").mkdir()
+    os.mkfifo(tmp_path / ".git/config")
+    assert ".git/config" in protect(tmp_path, (".git/config",)).paths
+
+
+def test_many_submodules_are_protected_as_a_whole(tmp_path: Path) -> None:
+    """Decoys do not push a real submodule's configuration off the list."""
+    for number in range(70):
+        (tmp_path / f".git/modules/{number:03}").mkdir(parents=True)
+        (tmp_path / f".git/modules/{number:03}/config").touch()
+    assert protect(tmp_path, (".git/config",)).paths == (
+        ".git/config",
+        ".git/modules/",
+        ".git/config.lock",
+    )
+
+
+def test_modules_behind_a_link_are_refused(tmp_path: Path) -> None:
+    """An agent could have put the directory elsewhere, where nothing of it is protected."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".git/modules").symlink_to("../elsewhere")
+    with pytest.raises(AileronError, match="symbolic link"):
+        protect(tmp_path, (".git/config",))
+
+
+def test_what_hooks_are_links_to_is_protected(tmp_path: Path) -> None:
+    """Also what is not there yet; not what lies outside, nor a directory."""
+    hooks = tmp_path / ".git/hooks"
+    hooks.mkdir(parents=True)
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts/check").touch()
+    targets = ("../../scripts/check", "../../absent", "/etc/passwd", "../../scripts", "pre-push")
+    for number, target in enumerate(targets):
+        (hooks / f"hook-{number}").symlink_to(target)
+    assert protect(tmp_path, (".git/hooks/",)).paths == (".git/hooks/", "scripts/check", "absent/")
+
+
+def test_a_bare_repository_as_a_workspace_is_protected(tmp_path: Path) -> None:
+    """It has no .git: its hooks and configuration lie in the workspace itself."""
+    (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
+    kept = protect(tmp_path, PROTECTED).paths
+    assert {"HEAD/", ".git/", "hooks/", "config/", "commondir"} <= set(kept)
 
 
 @given(st.text(max_size=300))

@@ -21,6 +21,9 @@ PROTECTED = (
     ".git/config",
     ".git/config.worktree",
     ".git/commondir",
+    # With it, `objects` and `refs` a directory without a valid .git is a repository, whose `config`
+    # Git obeys.
+    "HEAD/",
     # It overrides a person's own diff.ignoreSubmodules, which keeps Git out of nested repositories.
     ".gitmodules/",
     # Read by Aileron itself, by editors and by container tools when the project is opened.

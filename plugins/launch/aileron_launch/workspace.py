@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
 from aileron_core.errors import EXIT_CONFIG, EXIT_NO_INPUT, EXIT_USAGE, ErrorCode
+from aileron_launch.gitdir import bare_paths, git_indirections, locks
 
 WORKSPACE_MISSING = ErrorCode(
     "workspace-missing", EXIT_NO_INPUT, "The workspace does not exist or cannot be entered."
@@ -40,8 +41,6 @@ _PERSONAL = (
     ".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".config", ".local", ".cache",
     ".password-store", ".mozilla",
 )  # fmt: skip
-
-_LARGEST_GIT_CONFIG = 256 * 1024
 
 
 @frozen
@@ -131,8 +130,9 @@ def protect(
 
     A workspace without ``.git`` gets an empty, read-only one: a repository made in the sandbox
     would bring its own hooks. Where ``.git`` is a file (a linked worktree, a submodule), the file
-    itself is protected, so that it cannot be pointed elsewhere. Without ``check`` the paths are
-    told even if one of them could not be protected now.
+    itself is protected, so that it cannot be pointed elsewhere. Where the workspace itself is a
+    bare repository, so is what it runs. Without ``check`` the paths are told even if one of them
+    could not be protected now.
 
     Raises:
         AileronError: ``protected-link``, ``protected-invalid``.
@@ -149,6 +149,8 @@ def protect(
         notes.append(_git_note(git))
     else:
         wanted += [item for item in git_indirections(workspace) if _plain(item) not in dropped]
+        wanted += locks(wanted)
+    wanted += [item for item in bare_paths(workspace) if _plain(item) not in dropped]
     paths = tuple(dict.fromkeys(wanted))
     for item in paths if check else ():
         _check_protected(workspace, item)
@@ -192,61 +194,3 @@ def _check_protected(workspace: Path, item: str) -> None:
                     f"add {item!r} to [launch] unprotected if nothing of it runs on the host",
                 ],
             )
-
-
-def git_indirections(workspace: Path) -> Iterator[str]:
-    """Paths in the workspace that its Git configuration runs or reads: hooks directories, includes.
-
-    Also hooks and configuration of the submodules that exist now.
-    """
-    git = workspace / ".git"
-    for name in ("config", "config.worktree"):
-        for value in config_paths(_read(git / name)):
-            inside = _inside(workspace, git, value)
-            if inside is not None:
-                yield inside
-    modules = git / "modules"
-    if modules.is_dir() and not modules.is_symlink():
-        for config in sorted(modules.glob("**/config"))[:_MOST_MODULES]:
-            place = config.parent.relative_to(workspace)
-            yield f"{place}/config"
-            yield f"{place}/hooks/"
-
-
-_MOST_MODULES = 64
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(_LARGEST_GIT_CONFIG).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def config_paths(text: str) -> Iterator[tuple[str, str]]:
-    """``(key, path)`` of each ``core.hooksPath`` and ``include*.path`` in a Git configuration."""
-    section = ""
-    for raw in text.split("\n"):
-        line = raw.strip()
-        if line.startswith("["):
-            head, _, line = line[1:].partition("]")
-            section = (head.split('"', 1)[0].split() or [""])[0].lower()
-        key, separator, value = line.partition("=")
-        key, value = key.strip().lower(), value.split(" #")[0].split(" ;")[0].strip().strip('"')
-        if not separator or not value:
-            continue
-        if section == "core" and key in ("hookspath", "attributesfile"):
-            yield f"core.{key}", value
-        elif section in ("include", "includeif") and key == "path":
-            yield "include.path", value
-
-
-def _inside(workspace: Path, git: Path, item: tuple[str, str]) -> str | None:
-    """The path relative to the workspace, if it lies there; includes start at the file's place."""
-    key, value = item
-    start = git if key == "include.path" else workspace
-    path = Path(os.path.normpath(start / value))
-    if value.startswith("~") or path == workspace or not path.is_relative_to(workspace):
-        return None
-    return str(path.relative_to(workspace)) + ("/" if key == "core.hookspath" else "")
