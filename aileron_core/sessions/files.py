@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import secrets
-import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -105,12 +106,59 @@ def write_bundle(files: SessionFiles, roots: bytes, ca: bytes) -> None:
 def remove_tree(directory: Path) -> None:
     """Remove a directory with everything in it; gone already is fine.
 
+    A sandbox may have filled it: what is nested deeply or without permissions goes away as well.
+
     Raises:
         AileronError: ``host-refused`` when something of it stays.
     """
-    shutil.rmtree(directory, ignore_errors=True)
-    if directory.exists():
+    with contextlib.suppress(OSError):
+        top = os.open(directory, _DIRECTORY)
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
+        os.rmdir(directory)
+    if os.path.lexists(directory):
         raise HOST_REFUSED(f"{directory} cannot be removed", hints=[f"rm -rf {directory}"])
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _empty(top: int) -> None:
+    """Remove all that an open directory holds.
+
+    Directories below are moved up into it before they are emptied: neither the stack nor paths nor
+    descriptors grow with how deep they are nested. Nothing else may be using it.
+    """
+    for number in itertools.count():
+        names = os.listdir(top)
+        if not names:
+            return
+        for name in names:
+            _empty_one(top, name, f"{number}-{secrets.token_hex(4)}")
+
+
+def _empty_one(top: int, name: str, fresh: str) -> None:
+    """Remove an entry of ``top``; what a directory holds in directories becomes entries of it."""
+    if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=top)
+        return
+    with contextlib.suppress(OSError):  # somebody else's, which root need not change
+        os.chmod(name, 0o700, dir_fd=top)
+    inner = os.open(name, _DIRECTORY, dir_fd=top)
+    try:
+        for number, entry in enumerate(os.listdir(inner)):
+            info = os.stat(entry, dir_fd=inner, follow_symlinks=False)
+            if not stat.S_ISDIR(info.st_mode):
+                os.unlink(entry, dir_fd=inner)
+                continue
+            with contextlib.suppress(OSError):  # moving a directory writes to it
+                os.chmod(entry, 0o700, dir_fd=inner)
+            os.rename(entry, f"{fresh}-{number}", src_dir_fd=inner, dst_dir_fd=top)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=top)
 
 
 class host_errors(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads like a function

@@ -390,6 +390,39 @@ def test_what_is_gone_already_stays_gone(changes: Set) -> None:
     assert apply_changes(found, changes.upper, changes.work, OWNER).applied == ("dir/file",)
 
 
+def deep_tree(top: Path, depth: int) -> None:
+    """Directories in each other, deeper than a path or a stack is long, with a file in the last."""
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=here))
+    os.close(here)
+
+
+def test_discarding_what_is_nested_without_end(changes: Set) -> None:
+    """Neither the stack, nor paths, nor open files run out."""
+    deep_tree(changes.upper, 5000)
+    with pytest.raises(AileronError, match="cannot be interpreted") as caught:
+        changes.scan()
+    assert "deeper than" in caught.value.why
+    assert len(caught.value.message) < 200
+    discard_changes(changes.upper.parent)
+    assert not changes.upper.parent.exists()
+
+
+def test_deleting_what_is_nested_without_end(changes: Set) -> None:
+    """A repository can be deeper than the stack; that its deletion is shown is an error's text."""
+    (changes.work / "deep").mkdir()
+    deep_tree(changes.work / "deep", 1500)
+    changes.gone("deep")
+    with pytest.raises(AileronError, match="cannot be interpreted"):
+        changes.scan()
+    discard_changes(changes.work)
+
+
 def test_discarding_what_is_locked(changes: Set) -> None:
     """Directories without any permission are no obstacle."""
     changes.agent("locked/file")

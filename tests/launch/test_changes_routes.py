@@ -105,6 +105,16 @@ async def test_discarding(daemon: Daemon, person: Any) -> None:
     assert daemon.recorded == [("changes.discarded", {})]
 
 
+async def test_discarding_what_cannot_be_interpreted(daemon: Daemon, person: Any) -> None:
+    """The agent can spoil its change set, not keep it on the disk."""
+    upper = overlay_of(person.paths, daemon.summary.id).upper
+    (upper / "spoilt").mkdir()
+    os.setxattr(upper / "spoilt", "user.overlay.redirect", b"/")
+    assert (await daemon.call("GET", "/changes"))["error"]["code"] == "changes-unreadable"
+    assert await daemon.call("DELETE", "/changes") == {"discarded": 0}
+    assert not upper.exists()
+
+
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
 async def test_a_running_session_keeps_its_changes(method: str, daemon: Daemon) -> None:
     """They are shown, and neither applied nor dropped; exit status 75."""

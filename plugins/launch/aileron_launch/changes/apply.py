@@ -12,13 +12,13 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
 from aileron_core.errors import EXIT_FAILED, EXIT_OS, ErrorCode
+from aileron_core.sessions.files import remove_tree
 from aileron_launch.changes.scan import Change, Changes
 from aileron_launch.changes.tree import DIRECTORY, FILE, look, opened
 
@@ -73,24 +73,12 @@ def apply_changes(
 
 
 def discard_changes(changes: Path) -> None:
-    """Remove a session's change set; gone already is fine.
+    """Remove a session's change set, whatever the agent put in it; gone already is fine.
 
-    The agent may have made directories without permissions, which are no obstacle to their owner.
+    Raises:
+        AileronError: ``host-refused``.
     """
-
-    def mend(function: Callable[..., object], path: str, _error: object) -> None:
-        with suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700, follow_symlinks=True)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
-        with suppress(OSError):
-            function(path)
-
-    shutil.rmtree(changes, onerror=mend)
-    if changes.exists():
-        shutil.rmtree(changes, ignore_errors=True)
-    if changes.exists():
-        raise CHANGES_FAILED(f"cannot remove {changes}", hints=[f"rm -rf {changes}"])
+    remove_tree(changes)
 
 
 def _apply(change: Change, above: int, below: int, owner: tuple[int, int]) -> None:

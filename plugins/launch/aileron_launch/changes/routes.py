@@ -13,7 +13,7 @@ from aileron_core.config.load import load_config
 from aileron_core.config.tables import schema_of
 from aileron_core.daemon.calls import call
 from aileron_core.daemon.context import Daemon, SessionSummary
-from aileron_core.errors import EXIT_PENDING, EXIT_USAGE, ErrorCode
+from aileron_core.errors import EXIT_PENDING, EXIT_USAGE, AileronError, ErrorCode
 from aileron_core.paths import Paths
 from aileron_core.records import SessionState
 from aileron_core.sessions.prepare import overlay_of
@@ -71,7 +71,7 @@ class Applied:
 
 @frozen
 class Discarded:
-    """How many changes were thrown away."""
+    """How many changes were thrown away; 0 when they could not be interpreted."""
 
     discarded: int
 
@@ -106,11 +106,11 @@ def blueprint(daemon: Daemon) -> Blueprint:
         """Throw a session's changes away."""
         async with lock:
             summary = await _ended(daemon, ref)
-            found = await trio.to_thread.run_sync(scan, daemon, summary)
+            count = await trio.to_thread.run_sync(_count, daemon, summary)
             await daemon.audit.record("changes.discarded", summary.id, {})
             place = overlay_of(daemon.paths, summary.id).upper.parent
             await trio.to_thread.run_sync(discard_changes, place)
-            return Discarded(len(found.changes))
+            return Discarded(count)
 
     return calls
 
@@ -156,6 +156,14 @@ def scan(daemon: Daemon, summary: SessionSummary) -> Changes:
     kept = protect(workspace, *lists, check=False)
     upper = overlay_of(daemon.paths, summary.id).upper
     return scan_changes(upper, workspace, protected=kept.paths, since=summary.created)
+
+
+def _count(daemon: Daemon, summary: SessionSummary) -> int:
+    """How many changes there are; 0 for what cannot be interpreted, and is thrown away as well."""
+    try:
+        return len(scan(daemon, summary).changes)
+    except AileronError:
+        return 0
 
 
 def _carry_out(paths: Paths, summary: SessionSummary, found: Changes, *, force: bool) -> Applied:

@@ -29,6 +29,9 @@ MOST_CHANGES = 100_000
 DEEPEST = 200
 """Directories in each other; more is not what a project has, and costs descriptors."""
 
+_LONGEST_SHOWN = 100
+"""Characters of a path in an error."""
+
 Kind = Literal["added", "modified", "deleted"]
 Type = Literal["file", "directory", "link", "special"]
 
@@ -139,12 +142,14 @@ class _Scan:
             return
         conflict = self.changed(was)
         if stat.S_ISDIR(was.st_mode) and not conflict:
-            newer = next(self.newer(below, name, path), None)
+            newer = next(self.newer(below, name, path, 0), None)
             conflict = f"{newer} changed on the host" if newer else ""
         self.add(Change(path, "deleted", _type(was), skipped=self.guard(path), conflict=conflict))
 
-    def newer(self, below: int, name: str, path: str) -> Iterator[str]:
+    def newer(self, below: int, name: str, path: str, depth: int) -> Iterator[str]:
         """Paths in a directory of the workspace that changed since the session began."""
+        if depth > DEEPEST:
+            raise _unreadable(path, f"directories are nested deeper than {DEEPEST}")
         with opened(below, name) as directory:
             for entry in os.listdir(directory):
                 info = look(directory, entry)
@@ -153,7 +158,7 @@ class _Scan:
                 if info.st_ctime > self.since and not stat.S_ISDIR(info.st_mode):
                     yield f"{path}/{entry}"
                 if stat.S_ISDIR(info.st_mode):
-                    yield from self.newer(directory, entry, f"{path}/{entry}")
+                    yield from self.newer(directory, entry, f"{path}/{entry}", depth + 1)
 
     def subdirectory(
         self,
@@ -285,9 +290,13 @@ def _type(info: os.stat_result) -> Type:
     return "file" if stat.S_ISREG(info.st_mode) else "special"
 
 
+def _shortened(path: str) -> str:
+    return path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}…"
+
+
 def _unreadable(path: str, why: str) -> AileronError:
     return CHANGES_UNREADABLE(
-        f"the change at {path or 'the workspace'} cannot be interpreted",
+        f"the change at {_shortened(path) or 'the workspace'} cannot be interpreted",
         why=why,
         hints=["aileron sessions discard, and launch again"],
     )
