@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -193,22 +193,24 @@ class AuditLog:
 
     # --- reading --------------------------------------------------------------------------
 
-    async def follow(self, after: int | None = None) -> AsyncIterator[tuple[int, Event]]:
+    async def follow(self, after: int | None = None) -> AsyncGenerator[tuple[int, Event], None]:
         """Numbered events after the given number (None: from now), then live ones, without end."""
-        async for entry in self.follow_entries(after):
-            yield entry.seq, entry.event
+        async with aclosing(self.follow_entries(after)) as entries:
+            async for entry in entries:
+                yield entry.seq, entry.event
 
-    async def follow_entries(self, after: int | None = None) -> AsyncIterator[Entry]:
+    async def follow_entries(self, after: int | None = None) -> AsyncGenerator[Entry, None]:
         """As `follow`, with the whole record. The file is the queue: no buffer can run over."""
         last = self._file.head.seq if after is None else after
         while True:
             await self.wait_beyond(last)
             head = self._file.head.seq
-            async for entry in self.entries(last, head):
-                yield entry
+            async with aclosing(self.entries(last, head)) as entries:
+                async for entry in entries:
+                    yield entry
             last = head
 
-    async def entries(self, after: int = 0, last: int | None = None) -> AsyncIterator[Entry]:
+    async def entries(self, after: int = 0, last: int | None = None) -> AsyncGenerator[Entry, None]:
         """The records after number ``after`` up to ``last`` that are there now, in file order."""
         at, end = await self._find(after), self._file.size
         while at < end:

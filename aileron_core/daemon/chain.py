@@ -116,7 +116,10 @@ def parse_line(line: bytes) -> Entry:
     Raises:
         ValueError: it is no line of an audit log.
     """
-    fields = json.loads(line)
+    try:
+        fields = json.loads(line)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
     if not isinstance(fields, dict) or set(fields) != _FIELDS:
         raise ValueError("its fields are not those of a record")
     seq, data = fields["seq"], fields["data"]
@@ -133,7 +136,7 @@ def is_intact(line: bytes) -> bool:
         digest = fields.pop("hash")
         whole = canonical({**fields, "hash": digest}) == line.rstrip(b"\n")
         return whole and hashlib.sha256(canonical(fields)).hexdigest() == digest
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return False
 
 

@@ -150,6 +150,8 @@ class SqliteDatabase:
             self._writer.execute(f"PRAGMA synchronous = {synchronous}")
             self._writer.execute("BEGIN IMMEDIATE")
             result = work(self._writer)
+            if isinstance(result, sqlite3.Cursor):
+                result.close()  # an open one would keep the WAL from being folded in at the end
             self._writer.execute("COMMIT")
         except BaseException as error:
             self._undo(self._writer)

@@ -33,6 +33,7 @@ DAEMON_RUNNING = ErrorCode("daemon-running", EXIT_UNAVAILABLE, "Another daemon o
 DAEMON_VERSION = ErrorCode(
     "daemon-version", EXIT_SOFTWARE, "The daemon is of another version than the command."
 )
+HEAD_TOO_LARGE = ErrorCode("head-too-large", EXIT_USAGE, "The head of a call is over the limit.")
 METHOD_UNKNOWN = ErrorCode("method-unknown", EXIT_USAGE, "The call exists with another method.")
 RECORD_UNKNOWN = ErrorCode("record-unknown", EXIT_NO_INPUT, "The audit log has no such record.")
 REQUEST_SLOW = ErrorCode("request-slow", EXIT_TIMEOUT, "A request did not arrive in time.")
@@ -46,6 +47,7 @@ _CODES = {
     405: METHOD_UNKNOWN,
     408: REQUEST_SLOW,
     413: BODY_TOO_LARGE,
+    431: HEAD_TOO_LARGE,
     503: DAEMON_BUSY,
 }
 _BY_CODE = {code.name: status for status, code in _CODES.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +104,9 @@ def _add_reading(calls: Blueprint, audit: AuditLog) -> None:
     async def record(seq: int) -> dict[str, Any]:
         """One record by its number."""
         if 1 <= seq <= audit.head.seq:
-            async for entry in audit.entries(seq - 1, seq):
-                return entry.to_dict()
+            async with aclosing(audit.entries(seq - 1, seq)) as entries:
+                async for entry in entries:
+                    return entry.to_dict()
         raise RECORD_UNKNOWN(f"there is no record {seq}", hints=["aileron audit list"])
 
     @calls.get("/v1/audit/verification")
@@ -153,8 +155,9 @@ def _add_streams(calls: Blueprint, daemon: LocalDaemon) -> None:
 
 
 async def _lines(audit: AuditLog, query: Range) -> AsyncIterator[bytes]:
-    async for entry in audit.entries(query.first - 1, query.last):
-        yield json.dumps(entry.to_dict()).encode() + b"\n"
+    async with aclosing(audit.entries(query.first - 1, query.last)) as entries:
+        async for entry in entries:
+            yield json.dumps(entry.to_dict()).encode() + b"\n"
 
 
 async def _events(audit: AuditLog, after: int | None, stopped: trio.Event) -> AsyncIterator[bytes]:
@@ -163,8 +166,9 @@ async def _events(audit: AuditLog, after: int | None, stopped: trio.Event) -> As
     yield b": aileron\n\n"
     while not stopped.is_set():
         head = audit.head.seq
-        async for entry in audit.entries(last, head):
-            yield sse(entry.event.type, entry.to_dict(), entry.seq)
+        async with aclosing(audit.entries(last, head)) as entries:
+            async for entry in entries:
+                yield sse(entry.event.type, entry.to_dict(), entry.seq)
         last = max(last, head)
         with trio.move_on_after(HEARTBEAT) as patience:
             await _either(partial(audit.wait_beyond, last), stopped.wait)

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import math
 import socket
 import ssl
-import struct
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
@@ -36,6 +34,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from aileron_core.daemon.problems import error_body, http_problem, http_status
+from aileron_core.daemon.unix import is_own as is_own
+from aileron_core.daemon.unix import listen_on as listen_on
+from aileron_core.daemon.unix import peer_uid as peer_uid
 from aileron_core.errors import AileronError
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+_LENGTHS = {b"content-length", b"transfer-encoding"}
+_TELL_AGAIN = 60.0
+"""Seconds: clients that are too many do not fill the log."""
 
 log = structlog.get_logger("aileron.http")
 
@@ -120,8 +125,13 @@ class Bounded:
             self.guard(scope)
         if not scope["path"].startswith("/"):
             raise http_problem(400, "a request names its path only")
-        if len(scope["headers"]) > self.limits.headers:
-            raise http_problem(400, f"a request has at most {self.limits.headers} headers")
+        sizes = [len(name) + len(value) for name, value in scope["headers"]]
+        # hypercorn looks at the size of heads only that come in pieces.
+        if len(sizes) > self.limits.headers or sum(sizes) > self.limits.head:
+            raise http_problem(431, "the request's head is too large")
+        lengths = {name for name, _ in scope["headers"]} & _LENGTHS
+        if lengths == _LENGTHS:
+            raise http_problem(400, "a body has one length (RFC 9112, 6.1)")
         for name, value in scope["headers"]:
             if name == b"content-length" and int(value) > self.limits.body:
                 raise self._too_large()
@@ -186,6 +196,10 @@ class Http1(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         """Here hypercorn would change to WebSocket: without the header it does not."""
+        if request.http_version not in (b"1.0", b"1.1"):
+            await self._send_error_response(505)
+            await self.send(Closed())
+            return
         kept = [(name, value) for name, value in request.headers if name != b"upgrade"]
         await super()._create_stream(
             h11.Request(
@@ -235,6 +249,7 @@ class Connection(TCPServer):
                 )
                 await self.idle_task.restart(task_group, self._idle_timeout)
                 await self._read_data()
+                await self.idle_task.stop()  # else a client that has gone keeps its place
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             pass
         finally:
@@ -258,20 +273,6 @@ class Connection(TCPServer):
             await super()._close()
 
 
-def peer_uid(connection: socket.socket | trio.socket.SocketType) -> int:
-    """The uid of the process at the other end of a Unix socket (unix(7), SO_PEERCRED)."""
-    credentials = connection.getsockopt(
-        socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
-    )
-    _, uid, _ = struct.unpack("3i", credentials)
-    return int(uid)
-
-
-def is_own(stream: trio.SocketStream) -> bool:
-    """The peer is a process of the daemon's own user."""
-    return peer_uid(stream.socket) == os.getuid()
-
-
 def anybody(stream: trio.SocketStream) -> bool:
     """The listener itself is reachable by those only who may use it."""
     return True
@@ -287,6 +288,7 @@ class HttpServer:
     _config: Config = field(init=False)
     _context: WorkerContext = field(init=False, factory=lambda: WorkerContext(None))
     _open: set[trio.SocketStream] = field(init=False, factory=set)
+    _told: float = field(init=False, default=-math.inf)
 
     def __attrs_post_init__(self) -> None:
         self._config = hypercorn_config(self.app.limits)
@@ -304,7 +306,7 @@ class HttpServer:
             async with trio.open_nursery() as connections:
                 try:
                     await self._accept(accepting, connections, stop, task_status)
-                except trio.Cancelled:
+                except BaseException:  # cancelled, alone or in a group
                     await self._break_off()
                     raise
                 await self._context.terminated.set()
@@ -357,7 +359,9 @@ class HttpServer:
 
     def _may_enter(self, stream: trio.SocketStream) -> bool:
         if len(self._open) >= self.app.limits.connections:
-            log.warning("too many connections", limit=self.app.limits.connections)
+            if trio.current_time() > self._told + _TELL_AGAIN:
+                self._told = trio.current_time()
+                log.warning("too many connections", limit=self.app.limits.connections)
             return False
         with suppress(OSError):  # gone already
             return self.admits(stream)
@@ -376,26 +380,3 @@ class HttpServer:
             await connection.run()
         except Exception as error:  # noqa: BLE001 - one connection's fault must not end the others
             log.error("connection failed", error=repr(error))
-
-
-# --- the socket file ----------------------------------------------------------------------------
-
-
-def listen_on(path: Path) -> socket.socket:
-    """A listening Unix socket at ``path``, 0600, in place of a stale one.
-
-    The caller holds the daemon's lock, so that nobody listens on the file that is replaced.
-    """
-    with suppress(FileNotFoundError):
-        path.unlink()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    before = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-        listener.listen(128)
-    except BaseException:
-        listener.close()
-        raise
-    finally:
-        os.umask(before)
-    return listener
