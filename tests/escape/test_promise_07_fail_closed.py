@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from real_aileron import explain, look
 
@@ -35,11 +37,12 @@ def test_a_missing_image_is_refused(aileron):
     assert "aileron-test-absent" in done.stderr, explain(done)
 
 
-@pytest.mark.parametrize("directory", ["/", "/root", "HOME"])
+@pytest.mark.parametrize("directory", ["/", "person", "HOME"])
 def test_a_workspace_that_is_everything_is_refused(aileron, tiny_image, directory):
     """``/`` and the home itself are never a workspace: too much would be writable."""
-    cwd = aileron.env.home if directory == "HOME" else directory
-    env = {"HOME": "/root"} if directory == "/root" else {}
+    person = str(Path.home())
+    cwd = {"HOME": aileron.env.home, "person": person}.get(directory, directory)
+    env = {"HOME": person} if directory == "person" else {}
     done = aileron("launch", "--image", tiny_image, "--", "true", cwd=cwd, env=env)
     assert done.returncode not in (0, 70), explain(done)
     assert "workspace" in done.stderr, explain(done)

@@ -81,7 +81,7 @@ def test_nothing_is_left_when_the_container_is_killed(aileron, tiny_image):
     [container] = podman(
         "ps", "-q", "--no-trunc", "--filter", f"label=io.aileron.owner={aileron.env.state}"
     ).stdout.split()
-    podman("kill", container)
+    podman("kill", container, env=aileron.env.variables)
     wait_until("the session has ended", lambda: _state(aileron, "gone") in ("ended", "failed"))
     left = settled(aileron)
     assert not left, left

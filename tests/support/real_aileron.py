@@ -72,21 +72,17 @@ def make_env(root: Path) -> AileronEnv:
         "XDG_CACHE_HOME": str(root / "cache"),
     }
     if os.getuid() != 0:
-        variables["CONTAINERS_STORAGE_CONF"] = str(_storage_conf(root))
+        variables["XDG_DATA_HOME"] = _share_images(root)
     return AileronEnv(root, variables)
 
 
-def _storage_conf(root: Path) -> Path:
-    """A storage.conf that keeps to the person's own images, wherever XDG variables point."""
-    store = json.loads(podman("info", "--format", "json").stdout)["store"]
-    path = root / "storage.conf"
-    path.write_text(
-        "[storage]\n"
-        f'driver = "{store["graphDriverName"]}"\n'
-        f'graphroot = "{store["graphRoot"]}"\n'
-        f'runroot = "{store["runRoot"]}"\n'
-    )
-    return path
+def _share_images(root: Path) -> str:
+    """A plain user's images and Podman's settings lie in the home: use the person's own."""
+    home = Path.home()
+    settings = Path(os.environ.get("XDG_CONFIG_HOME", home / ".config")) / "containers"
+    if settings.is_dir():
+        (root / "config" / "containers").symlink_to(settings)
+    return os.environ.get("XDG_DATA_HOME", str(home / ".local/share"))
 
 
 def podman(*args: str, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
