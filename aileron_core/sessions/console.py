@@ -8,35 +8,32 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 import trio
-from attrs import define, field, frozen
+from attrs import define
 
 from aileron_core.backend import Command, Stream
 from aileron_core.daemon.context import Sessions
 from aileron_core.daemon.serve import is_own
 from aileron_core.errors import EXIT_UNAVAILABLE, EXIT_USAGE, AileronError, ErrorCode
 from aileron_core.paths import Paths
-from aileron_core.sessions.frames import (
-    MAX_HELLO,
-    WINDOW,
-    Decoder,
-    Frame,
-    FrameError,
-    decode_hello,
-    decode_size,
-    encode,
-    encode_count,
-    encode_json,
+from aileron_core.sessions.connection import (
+    HELLO_SECONDS,
+    Connection,
+    Gone,
+    Hello,
+    Input,
+    flattened,
 )
+from aileron_core.sessions.frames import Frame, FrameError, encode, encode_json
 from aileron_core.sessions.hub import CHUNK, Client
 from aileron_core.sessions.log import LogReader
-from aileron_core.sessions.run import Ending, Run
-from aileron_core.sessions.undo import as_error
+from aileron_core.sessions.outcome import Ending
+from aileron_core.sessions.run import Run
 
 CONSOLE_REQUEST = ErrorCode(
     "console-request", EXIT_USAGE, "A console was asked for in a wrong way."
@@ -45,7 +42,6 @@ SESSION_NOT_RUNNING = ErrorCode(
     "session-not-running", EXIT_UNAVAILABLE, "The session does not run, so nothing can be attached."
 )
 
-HELLO_SECONDS = 10.0
 CONNECTIONS = 512
 """Consoles at the same time."""
 GONE_GRACE = 10.0
@@ -54,178 +50,11 @@ GONE_GRACE = 10.0
 log = structlog.get_logger("aileron.console")
 
 
-@frozen
-class Hello:
-    """What a connection wants."""
-
-    session: str
-    mode: str
-    argv: tuple[str, ...] = ()
-    cwd: str = ""
-    env: Mapping[str, str] = field(factory=dict, repr=False)
-    tty: bool = False
-    stdin: bool = True
-    follow: bool = False
-    rows: int = 0
-    columns: int = 0
-
-    @classmethod
-    def parse(cls, line: bytes) -> Hello:
-        """The hello of a first line.
-
-        Raises:
-            FrameError: it is not one.
-        """
-        data = decode_hello(line)
-        expected: dict[str, type] = {
-            "session": str, "mode": str, "argv": list, "cwd": str, "env": dict, "tty": bool,
-            "stdin": bool, "follow": bool, "rows": int, "columns": int,
-        }  # fmt: skip
-        for name, value in data.items():
-            if name not in expected or type(value) is not expected[name]:
-                raise FrameError(f"the console does not take {name!r} like this")
-        argv = tuple(data.pop("argv", ()))
-        env = data.pop("env", {})
-        if not all(isinstance(word, str) for word in (*argv, *env, *env.values())):
-            raise FrameError("commands and variables are text")
-        return cls(**{"session": "", "mode": "", **data}, argv=argv, env=env)
-
-
 class Engine(Sessions, Protocol):
     """The sessions, as the console needs them."""
 
     def running(self, reference: str) -> Run | None:
         """The session in flight with this id or name."""
-
-
-class Gone(Exception):  # noqa: N818 - an event, not a fault
-    """The client has closed its side."""
-
-
-@define(eq=False)
-class Connection:
-    """One client: frames in, frames out."""
-
-    stream: trio.abc.Stream
-    _decoder: Decoder = field(factory=Decoder)
-    _frames: list[tuple[Frame, bytes]] = field(factory=list)
-    _sending: trio.Lock = field(factory=trio.Lock)
-
-    async def hello(self) -> Hello:
-        """The first line.
-
-        Raises:
-            Gone, FrameError, trio.TooSlowError
-        """
-        line = bytearray()
-        with trio.fail_after(HELLO_SECONDS):
-            while b"\n" not in line:
-                if len(line) > MAX_HELLO:
-                    raise FrameError("the first line is too long")
-                line += await self._receive()
-        head, _, rest = bytes(line).partition(b"\n")
-        self._frames.extend(self._decoder.feed(rest))
-        return Hello.parse(head)
-
-    async def next(self) -> tuple[Frame, bytes]:
-        """The next frame.
-
-        Raises:
-            Gone, FrameError
-        """
-        while not self._frames:
-            self._frames.extend(self._decoder.feed(await self._receive()))
-        return self._frames.pop(0)
-
-    async def send(self, frame: bytes) -> None:
-        """Send one frame; several tasks may.
-
-        Raises:
-            Gone
-        """
-        async with self._sending:
-            try:
-                await self.stream.send_all(frame)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise Gone from error
-
-    async def _receive(self) -> bytes:
-        try:
-            data = await self.stream.receive_some(CHUNK)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise Gone from error
-        if not data:
-            raise Gone
-        return bytes(data)
-
-
-@define(eq=False)
-class Input:
-    """A client's frames, carried out on a program's stream.
-
-    Standard input goes through a queue with a window, so that a program that reads nothing does not
-    keep signals and sizes from it.
-    """
-
-    connection: Connection
-    stream: Stream
-    has_stdin: bool
-    _send: trio.MemorySendChannel[bytes | None] = field(init=False)
-    _queue: trio.MemoryReceiveChannel[bytes | None] = field(init=False)
-    _waiting: int = 0
-
-    def __attrs_post_init__(self) -> None:
-        self._send, self._queue = trio.open_memory_channel[bytes | None](float("inf"))
-
-    async def feed(self) -> None:
-        """Give the program its input, and tell the client how much was taken."""
-        async for data in self._queue:
-            if data is None:
-                await self.stream.send_eof()
-                return
-            await self.stream.send(data)
-            self._waiting -= len(data)
-            with suppress(Gone):
-                await self.connection.send(encode_count(len(data)))
-
-    async def obey(self) -> None:
-        """Carry out frames until the client detaches.
-
-        Raises:
-            Gone, FrameError
-        """
-        while True:
-            kind, payload = await self.connection.next()
-            if kind is Frame.DETACH:
-                return
-            await self._carry_out(kind, payload)
-
-    async def _carry_out(self, kind: Frame, payload: bytes) -> None:
-        if kind is Frame.STDIN:
-            self._take(payload)
-        elif kind is Frame.EOF:
-            if self.has_stdin:
-                self._send.send_nowait(None)
-        elif kind is Frame.RESIZE:
-            await self.stream.resize(*decode_size(payload))
-        elif kind is Frame.SIGNAL:
-            await self.stream.signal(_signal(payload))
-        else:
-            raise FrameError(f"a client does not send {kind.name}")
-
-    def _take(self, data: bytes) -> None:
-        self._waiting += len(data)
-        if self._waiting > WINDOW:
-            raise FrameError("more input than the window allows")
-        if self.has_stdin and data:
-            self._send.send_nowait(data)
-
-
-def _signal(payload: bytes) -> int:
-    try:
-        return signal.Signals(payload[0] if len(payload) == 1 else 0)
-    except ValueError as error:
-        raise FrameError("there is no such signal") from error
 
 
 @define(eq=False)
@@ -262,7 +91,7 @@ class Console:
         """One client from its hello to its end."""
         connection = Connection(stream)
         try:
-            with _flat():
+            with flattened():
                 await self._answer(connection, await connection.hello())
         except (Gone, trio.TooSlowError):
             return
@@ -447,24 +276,3 @@ async def _fail(connection: Connection, error: AileronError) -> None:
     detail = {**error.to_dict(), "exit_status": error.exit_status}
     with suppress(Gone), trio.move_on_after(HELLO_SECONDS):
         await connection.send(encode_json(Frame.ERROR, detail))
-
-
-class _flat:  # noqa: N801 - reads like a function
-    """Errors of a nursery's tasks come out of it as themselves: the client's going first."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        if not isinstance(error, BaseExceptionGroup) or error.subgroup(Exception) is None:
-            return
-        for kind in (Gone, FrameError):
-            found = error.subgroup(kind)
-            if found is not None:
-                raise _leaf(found) from error
-        raise as_error(error) from error
-
-
-def _leaf(group: BaseExceptionGroup[Any]) -> BaseException:
-    first = group.exceptions[0]
-    return _leaf(first) if isinstance(first, BaseExceptionGroup) else first

@@ -21,11 +21,12 @@ from aileron_core.records import Service, Session
 from aileron_core.sessions import prepare, probe, recover
 from aileron_core.sessions import spec as specs
 from aileron_core.sessions.console import Console
-from aileron_core.sessions.files import SessionFiles, remove_tree, write_bundle
+from aileron_core.sessions.files import remove_tree, write_bundle
 from aileron_core.sessions.hub import Hub
 from aileron_core.sessions.log import SessionLog
+from aileron_core.sessions.outcome import GRACE_SECONDS, Ending
 from aileron_core.sessions.plan import LaunchPlan
-from aileron_core.sessions.run import GRACE_SECONDS, Ending, Run
+from aileron_core.sessions.run import Run
 from aileron_core.sessions.store import SessionStore
 from aileron_core.sessions.stubs import StubKeeper
 
@@ -213,12 +214,12 @@ class SessionEngine:
         return Service("api", partial(self._serve_api, run)) if self.serves_api else None
 
     async def _serve_api(self, run: Run, *, task_status: trio.TaskStatus[None]) -> None:
-        assert run.tls is not None
+        assert run.prepared is not None
         await serve_sandbox_api(
             self.daemon,
             run.session,
             run.session.listeners[specs.API_LISTENER.name],
-            run.tls,
+            run.prepared.tls,
             bytes.fromhex(run.token_digest),
             task_status=task_status,
         )
@@ -228,7 +229,7 @@ class SessionEngine:
     ) -> None:
         """Try the image, unless that was done before; complete the session's CA bundle."""
         assert run.spec is not None
-        assert run.authority is not None
+        assert run.prepared is not None
         wanted = self._wanted(run, plan)
         if plan.workspace.mode == "rw" and not probe.writable_by_owner(plan.workspace.path):
             raise probe.unwritable(wanted)
@@ -239,8 +240,8 @@ class SessionEngine:
             fitness = await probe.try_image(backend, run.spec, wanted)
             probe.write_cache(cached, fitness)
         if fitness.roots:
-            files = SessionFiles(self.daemon.paths.session_runtime(plan.session))
-            write_bundle(files, fitness.roots.encode(), run.authority.pem)
+            prepared = run.prepared
+            write_bundle(prepared.files, fitness.roots.encode(), prepared.authority.pem)
 
     # --- how ----------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import trio
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
-from aileron_core.backend import Backend, ImageInfo, ListenerSpec, Progress, Recipe, SandboxSpec
+from aileron_core.backend import Backend, ImageInfo, Progress, Recipe
 from aileron_core.errors import EXIT_NO_INPUT, ErrorCode
 from aileron_core.paths import Paths, make_private
 from aileron_core.records import HelperFile
@@ -104,17 +104,6 @@ async def _provide(backend: Backend, recipe: Recipe, progress: Progress) -> Imag
     if recipe.make is not None:
         await recipe.make(progress)
     return await backend.provide(recipe, progress)
-
-
-@frozen
-class Prepared:
-    """What a session has before its sandbox exists."""
-
-    spec: SandboxSpec
-    authority: SessionAuthority = field(repr=False)
-    listeners: tuple[ListenerSpec, ...]
-    requirements: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 def write_session_files(

@@ -6,68 +6,39 @@ unwinds through the same undo list, newest first, shielded.
 
 from __future__ import annotations
 
-import signal
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from functools import partial
 from typing import Any, Protocol
 
 import structlog
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from aileron_core.backend import Backend, Exit, ImageInfo, Sandbox, SandboxSpec, Stream
 from aileron_core.daemon.context import Daemon, SessionSummary
-from aileron_core.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_TIMEOUT,
-    EXIT_UNAVAILABLE,
-    AileronError,
-    ErrorCode,
-)
+from aileron_core.errors import EXIT_TIMEOUT, AileronError
 from aileron_core.policy.load import compile_policy
 from aileron_core.records import Service, Session, SessionState
 from aileron_core.sessions import prepare
 from aileron_core.sessions import spec as specs
-from aileron_core.sessions.certificates import SessionAuthority
-from aileron_core.sessions.files import SessionFiles, new_token, remove_tree, token_digest
-from aileron_core.sessions.frames import Frame, encode_json
+from aileron_core.sessions.files import new_token, token_digest
 from aileron_core.sessions.hub import Hub
+from aileron_core.sessions.outcome import Ending, Outcome, aborted, facts, nobody_attached
 from aileron_core.sessions.plan import LaunchPlan
+from aileron_core.sessions.preparation import Preparation
 from aileron_core.sessions.publish import publish_service
 from aileron_core.sessions.services import ServiceGroup, open_services
 from aileron_core.sessions.store import SessionStore
 from aileron_core.sessions.stubs import StubKeeper
 from aileron_core.sessions.undo import Undo, as_error, step
 
-SESSION_ABORTED = ErrorCode(
-    "session-aborted", EXIT_INTERRUPTED, "The launch was ended before the agent started."
-)
-NOBODY_ATTACHED = ErrorCode(
-    "nobody-attached", EXIT_UNAVAILABLE, "The command that launched a session never opened it."
-)
-
 ATTACH_SECONDS = 20.0
 """A session that nobody opens this long after it was made ends."""
-GRACE_SECONDS = 10.0
-"""Between asking an agent to end and ending it."""
 LAST_OUTPUT_SECONDS = 5.0
 """For the rest of the output to arrive once the agent has ended."""
 
 log = structlog.get_logger("aileron.sessions")
-
-
-@frozen
-class Ending:
-    """Why a session is ended from outside, and how."""
-
-    reason: str
-    status: int | None = None
-    """What the session exits with; None: the agent's own status."""
-    signum: int = signal.SIGTERM
-    grace: float = GRACE_SECONDS
 
 
 class Engine(Protocol):
@@ -111,9 +82,8 @@ class Run:
     sandbox: Sandbox | None = None
     backend: Backend | None = None
     spec: SandboxSpec | None = None
-    authority: SessionAuthority | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = field(default=None, repr=False)
-    """For the session's API listener."""
+    prepared: Preparation | None = field(default=None, repr=False)
+    """Certificates and files, once they are made."""
     token: str = field(factory=new_token, repr=False)
     size: tuple[int, int] = (0, 0)
     left: list[str] = field(factory=list)
@@ -179,7 +149,7 @@ class Run:
             with self._scope:
                 await self._carry_out()
             if self._scope.cancelled_caught:
-                self.error = self.error or self._aborted()
+                self.error = self.error or aborted(self._ending)
         except Exception as error:  # noqa: BLE001 - whatever it is, the session ends and says why
             self.error = as_error(error)
         finally:
@@ -239,67 +209,12 @@ class Run:
         daemon = self.engine.daemon
         self.backend = await daemon.backend(self.plan.backend, self.plan.connection)
         self.plan = await prepare.settle_protected(self.plan)
-        image: list[ImageInfo] = []
+        self.prepared = Preparation(
+            self.engine, self.plan, self.token, contributions, self.progress, undo
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.engine.keep, self)
-            nursery.start_soon(self._image, self.backend, image)
-            nursery.start_soon(self._files, undo, contributions)
-            await self._stubs(undo)
-        return image[0]
-
-    async def _image(self, backend: Backend, found: list[ImageInfo]) -> None:
-        found.append(await prepare.ensure_image(backend, self.plan, self.progress))
-
-    async def _files(self, undo: Undo, contributions: specs.Contributions) -> None:
-        files = self._session_files
-        self.authority = SessionAuthority(
-            self.plan.session, now=time.time(), lifetime=self.plan.timeout
-        )
-        undo.later("the CA key", self._destroy_key)
-        undo.later(f"the directory {files.root}", partial(_in_thread, remove_tree, files.root))
-        write = partial(
-            prepare.write_session_files,
-            files,
-            contributions,
-            self.authority,
-            token=self.token,
-            roots=b"",
-        )
-        await trio.to_thread.run_sync(write)
-        sign = partial(self.authority.server_context, ["127.0.0.1", "localhost"])
-        self.tls = await trio.to_thread.run_sync(sign)
-
-    async def _stubs(self, undo: Undo) -> None:
-        paths, workspace = self.engine.daemon.paths, self.plan.workspace
-        await trio.to_thread.run_sync(prepare.make_directories, paths, self.plan)
-        if workspace.mode == "ro":
-            return
-        root, below = prepare.stub_root(paths, workspace, self.plan.session)
-        undo.later("stubs of protected paths", self._remove_stubs)
-        make = partial(
-            self.engine.stubs.make,
-            self.plan.session,
-            root,
-            workspace.protected,
-            owner=workspace.owner,
-            journal=prepare.journal_of(paths, self.plan.session),
-            below=below,
-        )
-        async with self.engine.stub_lock:
-            await trio.to_thread.run_sync(make)
-
-    async def _remove_stubs(self) -> None:
-        journal = prepare.journal_of(self.engine.daemon.paths, self.plan.session)
-        async with self.engine.stub_lock:
-            await trio.to_thread.run_sync(self.engine.stubs.release, self.plan.session, journal)
-
-    async def _destroy_key(self) -> None:
-        if self.authority is not None:
-            self.authority.destroy()
-
-    @property
-    def _session_files(self) -> SessionFiles:
-        return SessionFiles(self.engine.daemon.paths.session_runtime(self.plan.session))
+            return await self.prepared.carry_out(self.backend)
 
     # --- create and listen --------------------------------------------------------------------
 
@@ -376,9 +291,7 @@ class Run:
         with trio.move_on_after(ATTACH_SECONDS) as patience:
             await self._start_wanted.wait()
         if patience.cancelled_caught:
-            raise NOBODY_ATTACHED(
-                "nobody opened the session's console", why="the command that launched it is gone"
-            )
+            raise nobody_attached()
 
     async def _run(self, stream: Stream) -> Exit:
         """Until the agent has ended; that it runs is recorded meanwhile."""
@@ -429,62 +342,18 @@ class Run:
 
     async def _finish(self) -> None:
         """The record's last state, whatever happened; nothing here may raise."""
-        final = self._final_summary()
+        outcome = Outcome(self.error, self.exit, self._ending, tuple(self.left))
+        self._enter(outcome.state, ended=time.time(), **outcome.changes(self.summary))
         try:
-            self._enter(SessionState(final.state), **_changed(self.summary, final))
             await self._record()
         except Exception as error:  # noqa: BLE001 - the session is over all the same
-            log.error("the end was not recorded", session=final.id, error=str(as_error(error)))
-            self.summary = final
-        self.engine.daemon.audit.unwatch(final.id)
+            log.error(
+                "the end was not recorded", session=self.plan.session, error=str(as_error(error))
+            )
+        self.engine.daemon.audit.unwatch(self.plan.session)
         self.finished.set()
         self.ready.set()
-        self.hub.close(self._last_frame())
-
-    def _final_summary(self) -> SessionSummary:
-        status, reason = self._outcome()
-        if self.left:
-            reason += f"; left behind: {', '.join(self.left)}"
-        failed = self.error is not None
-        return evolve(
-            self.summary,
-            state=(SessionState.FAILED if failed else SessionState.ENDED).value,
-            ended=time.time(),
-            exit_status=status,
-            reason=reason,
-            sandbox=None if not self.left else self.summary.sandbox,
-        )
-
-    def _outcome(self) -> tuple[int | None, str]:
-        if self.error is not None:
-            return self.error.exit_status, f"{self.error.message} [{self.error.code}]"
-        if self.exit is None:
-            return None, "daemon ended"
-        status, reason = self.exit.status, "exited"
-        if self._ending is not None:
-            status = status if self._ending.status is None else self._ending.status
-            reason = self._ending.reason
-        return status, f"{reason}; out of memory" if self.exit.oom else reason
-
-    def _last_frame(self) -> bytes:
-        if self.error is not None:
-            detail = {**self.error.to_dict(), "exit_status": self.error.exit_status}
-            return encode_json(Frame.ERROR, detail)
-        return encode_json(
-            Frame.EXIT,
-            {
-                "status": self.summary.exit_status,
-                "reason": self.summary.reason,
-                "state": self.summary.state,
-            },
-        )
-
-    def _aborted(self) -> AileronError:
-        ending = self._ending
-        return SESSION_ABORTED(
-            f"the launch was ended: {ending.reason if ending else 'the daemon ends'}",
-            hints=["aileron launch … starts it again"],
-        )
+        self.hub.close(outcome.last_frame(self.summary))
 
     def _enter(self, state: SessionState, **changes: Any) -> None:
         """The next state, for everybody who asks; `_record` makes it durable."""
@@ -498,7 +367,7 @@ class Run:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.engine.store.save, summary)
             await self.engine.daemon.audit.record(
-                f"session.{summary.state}", summary.id, _facts(summary)
+                f"session.{summary.state}", summary.id, facts(summary)
             )
 
     @property
@@ -510,30 +379,6 @@ class Run:
     def _sandbox(self) -> Sandbox:
         assert self.sandbox is not None
         return self.sandbox
-
-
-def _changed(before: SessionSummary, after: SessionSummary) -> dict[str, Any]:
-    names = ("ended", "exit_status", "reason", "sandbox")
-    return {name: getattr(after, name) for name in names}
-
-
-def _facts(summary: SessionSummary) -> dict[str, Any]:
-    """What the audit log says of a session: never its command line, which may hold a secret."""
-    return {
-        "name": summary.name,
-        "agent": summary.agent,
-        "image": summary.image,
-        "tier": summary.tier,
-        "backend": summary.backend,
-        "workspace": summary.workspace,
-        "workspace_mode": summary.workspace_mode,
-        "exit_status": summary.exit_status,
-        "reason": summary.reason,
-    }
-
-
-async def _in_thread(work: Callable[..., object], *arguments: object) -> None:
-    await trio.to_thread.run_sync(work, *arguments)
 
 
 async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -33,6 +33,7 @@ TOOLS = "/etc/aileron/tools.txt"
 OWN_TARGETS = (INSIDE, TOOLS)
 """What every sandbox has of its session's own directory."""
 API_LISTENER = ListenerSpec("api", "127.0.0.1", 7443)
+API_NAMES = ("127.0.0.1", "localhost")
 API_URL = "https://127.0.0.1:7443"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BUNDLE_VARIABLES = (

@@ -173,7 +173,7 @@ def test_a_daemon_that_ends_meanwhile(app, monkeypatch):
 
 def test_the_first_ctrl_c_asks_the_daemon(app, monkeypatch):
     """It stops the session through another call, and the launch ends as interrupted."""
-    from aileron_core.sessions.run import SESSION_ABORTED
+    from aileron_core.sessions.outcome import SESSION_ABORTED
 
     def press():
         signal.raise_signal(signal.SIGINT)
