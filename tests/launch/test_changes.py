@@ -373,7 +373,7 @@ def test_a_full_disk_leaves_the_old_file(changes: Set, monkeypatch: Any) -> None
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(AileronError, match="cannot write a") as caught:
         changes.apply()
     assert "No space left" in caught.value.why
@@ -421,6 +421,31 @@ def test_deleting_what_is_nested_without_end(changes: Set) -> None:
     with pytest.raises(AileronError, match="cannot be interpreted"):
         changes.scan()
     discard_changes(changes.work)
+
+
+def test_holes_stay_holes(changes: Set) -> None:
+    """A file of a few bytes that says it has a terabyte does not fill the disk."""
+    file = changes.agent("sparse", "begin")
+    with file.open("r+b") as sparse:
+        sparse.truncate(1 << 40)
+        sparse.seek(1 << 30)
+        sparse.write(b"middle")
+    assert changes.apply() == ("sparse",)
+    info = (changes.work / "sparse").stat()
+    assert info.st_size == 1 << 40
+    assert info.st_blocks * 512 < 1 << 20
+    with (changes.work / "sparse").open("rb") as sparse:
+        assert sparse.read(6) == b"begin\0"
+        sparse.seek(1 << 30)
+        assert sparse.read(7) == b"middle\0"
+
+
+def test_a_name_cannot_write_lines_into_an_error(changes: Set) -> None:
+    """Newlines and escapes in it are shown as such."""
+    os.symlink("/", changes.upper / "a\nall is well\x1b[2J")
+    with pytest.raises(AileronError) as caught:
+        changes.apply()
+    assert "a\\nall is well\\x1b[2J" in caught.value.why
 
 
 def test_discarding_what_is_locked(changes: Set) -> None:

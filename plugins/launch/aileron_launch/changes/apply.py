@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
+from aileron_core.cli.output import clean
 from aileron_core.errors import EXIT_FAILED, EXIT_OS, ErrorCode
 from aileron_core.sessions.files import remove_tree
 from aileron_launch.changes.scan import Change, Changes
@@ -50,7 +50,7 @@ def apply_changes(
         AileronError: ``changes-conflict``, ``changes-failed``.
     """
     if found.conflicts and not force:
-        first = [f"{change.path}: {change.conflict}" for change in found.conflicts[:10]]
+        first = [clean(f"{change.path}: {change.conflict}") for change in found.conflicts[:10]]
         more = len(found.conflicts) - len(first)
         raise CHANGES_CONFLICT(
             f"{len(found.conflicts)} of {len(found.applicable)} changes need your word",
@@ -64,7 +64,7 @@ def apply_changes(
                 _apply(change, above, below, owner)
             except OSError as error:
                 raise CHANGES_FAILED(
-                    f"cannot write {change.path}",
+                    f"cannot write {clean(change.path)}",
                     why=f"{error.strerror or error}; {len(done)} changes before it were written",
                     hints=["mend that and run it again: what is written already is skipped"],
                 ) from error
@@ -158,11 +158,30 @@ def _copy_file(source: int, parent: int, name: str, owner: tuple[int, int]) -> N
         part = _part()
         made = os.open(part, _NEW, 0o600, dir_fd=parent)
         with _cleaning(parent, part), os.fdopen(made, "wb") as copy:
-            shutil.copyfileobj(file, copy, _CHUNK)
-            copy.flush()
+            _copy_data(file.fileno(), copy.fileno())
             os.fchown(made, *owner)
             os.fchmod(made, stat.S_IMODE(info.st_mode) & 0o777)
             os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def _copy_data(source: int, target: int) -> None:
+    """A file's bytes; what are holes in it stay holes, lest a few bytes fill the disk."""
+    size = os.fstat(source).st_size
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # only a hole is left
+                raise
+            break
+        end = os.lseek(source, at, os.SEEK_HOLE)
+        while at < end:
+            piece = os.pread(source, min(_CHUNK, end - at), at)
+            if not piece:
+                raise OSError(errno.EIO, "it became shorter")
+            at += os.pwrite(target, piece, at)
+    os.ftruncate(target, size)
 
 
 def _part() -> str:

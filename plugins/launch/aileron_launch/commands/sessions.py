@@ -10,6 +10,7 @@ from urllib.parse import quote
 import click
 
 from aileron_core.cli.app import App
+from aileron_core.cli.output import clean
 from aileron_launch.terminal import Outcome, attach
 from aileron_launch.tty import is_terminal, terminal_size
 
@@ -162,7 +163,7 @@ def apply(app: App, session: str, force: bool) -> None:
         app.out.data(done)
         return
     for path in done["applied"]:
-        app.out.line(path)
+        app.out.line(clean(path))
     for change in done["skipped"]:
         app.out.warn(f"not applied: {_change_line(change)}")
 
@@ -221,7 +222,7 @@ def _age(seconds: float) -> str:
 
 def _change_line(change: Mapping[str, Any]) -> str:
     why = change["skipped"] or change["conflict"]
-    return f"{change['kind']:<9} {change['path']}" + (f"  ({why})" if why else "")
+    return clean(f"{change['kind']:<9} {change['path']}" + (f"  ({why})" if why else ""))
 
 
 def _pair(item: str) -> tuple[str, str]:
