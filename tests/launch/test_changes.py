@@ -423,6 +423,28 @@ def test_deleting_what_is_nested_without_end(changes: Set) -> None:
     discard_changes(changes.work)
 
 
+def test_what_holds_protected_paths_is_not_deleted(changes: Set) -> None:
+    """Neither as a directory that goes away, nor for a file or link in its place."""
+    for name in ("gone", "file", "link"):
+        changes.host(f"{name}/hooks/pre-commit")
+    changes.gone("gone")
+    changes.agent("file")
+    os.symlink("elsewhere", changes.upper / "link")
+    found = changes.scan("gone/hooks", "file/hooks", "link/hooks")
+    assert found.applicable == ()
+    assert {change.skipped for change in found.changes} == {"it holds what is never writable"}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="an overlay of root: another namespace is its own")
+def test_the_agents_own_attributes_mean_nothing(changes: Set) -> None:
+    """It may set those of the namespace that overlays of root do not use."""
+    changes.host("dir/kept")
+    changes.agent("dir/new")
+    for key in ("opaque", "redirect", "metacopy"):
+        os.setxattr(changes.upper / "dir", f"user.overlay.{key}", b"y")
+    assert [change.path for change in changes.scan().changes] == ["dir/new"]
+
+
 def test_holes_stay_holes(changes: Set) -> None:
     """A file of a few bytes that says it has a terabyte does not fill the disk."""
     file = changes.agent("sparse", "begin")

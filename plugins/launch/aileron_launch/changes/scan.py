@@ -144,7 +144,8 @@ class _Scan:
         if stat.S_ISDIR(was.st_mode) and not conflict:
             newer = next(self.newer(below, name, path, 0), None)
             conflict = f"{newer} changed on the host" if newer else ""
-        self.add(Change(path, "deleted", _type(was), skipped=self.guard(path), conflict=conflict))
+        guard = self.guard(path, goes_away=True)
+        self.add(Change(path, "deleted", _type(was), skipped=guard, conflict=conflict))
 
     def newer(self, below: int, name: str, path: str, depth: int) -> Iterator[str]:
         """Paths in a directory of the workspace that changed since the session began."""
@@ -212,7 +213,8 @@ class _Scan:
             same_mode = not (info.st_mode ^ was.st_mode) & 0o111
             if same_mode and same_content((above, name), (below, name)):
                 return
-        guard = self.guard(path)
+        replaces = was is not None and stat.S_ISDIR(was.st_mode)
+        guard = self.guard(path, goes_away=replaces)
         if guard and was is None and info.st_size == 0:
             return  # what stood in for an absent path while the session ran
         conflict = self.changed(was)
@@ -220,7 +222,6 @@ class _Scan:
             conflict = "it was deleted on the host"
         conflict = nested_repository(path) or conflict
         executable = bool(info.st_mode & stat.S_IXUSR)
-        replaces = was is not None and stat.S_ISDIR(was.st_mode)
         self.add(
             Change(path, _kind(was), "file", info.st_size, executable, guard, conflict, replaces)
         )
@@ -236,16 +237,18 @@ class _Scan:
         if leads_out(path, target):
             conflict = f"it is a link that leads out of the workspace, to {target}"
         replaces = was is not None and stat.S_ISDIR(was.st_mode)
-        guard = self.guard(path)
+        guard = self.guard(path, goes_away=replaces)
         self.add(
             Change(path, _kind(was), "link", 0, skipped=guard, conflict=conflict, replaces=replaces)
         )
 
-    def guard(self, path: str) -> str:
-        """Why a path is never applied, or "": it is protected, or holds what is."""
+    def guard(self, path: str, *, goes_away: bool = False) -> str:
+        """Why a path is never applied, or "": it is protected, or would take away what is."""
         pure = PurePosixPath(path)
         if pure in self.protected or self.protected.intersection(pure.parents):
             return "never writable"
+        if goes_away and any(pure in item.parents for item in self.protected):
+            return "it holds what is never writable"
         return ""
 
     def changed(self, was: os.stat_result | None) -> str:

@@ -12,8 +12,11 @@ from pathlib import Path, PurePosixPath
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
-_XATTR_NAMESPACES = ("trusted", "user")
-"""Overlays of root use the first, those of other users the second."""
+_XATTR_NAMESPACE = "trusted" if os.geteuid() == 0 else "user"
+"""Of the attributes in which overlayfs says what it did, for overlays of root and of other users.
+
+Only this one: in an overlay of root the agent may set attributes of the other as it likes.
+"""
 
 
 @contextmanager
@@ -78,12 +81,11 @@ def attribute(directory: int, name: str, key: str) -> bytes | None:
 
 def descriptor_attribute(descriptor: int, key: str) -> bytes | None:
     """Like `attribute`, of something that is open."""
-    for namespace in _XATTR_NAMESPACES:
-        try:
-            return os.getxattr(descriptor, f"{namespace}.overlay.{key}")
-        except OSError as error:
-            if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM):
-                raise
+    try:
+        return os.getxattr(descriptor, f"{_XATTR_NAMESPACE}.overlay.{key}")
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM):
+            raise
     return None
 
 
