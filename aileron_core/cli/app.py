@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from aileron_core.plugins.facts import PluginFact
 
 
+def _current_directory() -> Path:
+    """Where the person is; where that was removed, a path that nobody can make.
+
+    The shell's ``PWD`` is not believed: an agent may have put something else in its place.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/proc/the-current-directory-was-removed")
+
+
 @define(eq=False, slots=False)
 class App:
     """The command line's state: where things are, what was asked globally, what is loaded."""
@@ -36,7 +47,7 @@ class App:
     disable: tuple[str, ...] = ()
     """``--disable NAME``, as typed."""
     environ: Mapping[str, str] = field(factory=lambda: dict(os.environ), repr=False)
-    cwd: Path = field(factory=Path.cwd)
+    cwd: Path = field(factory=_current_directory)
     """Where the person is: the project's directory."""
 
     @property

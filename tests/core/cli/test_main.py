@@ -14,6 +14,7 @@ import click
 import pytest
 
 from aileron_core import __version__
+from aileron_core.cli.app import App
 from aileron_core.errors import EXIT_INTERRUPTED, EXIT_USAGE, INTERNAL, ErrorCode
 from aileron_core.hookspecs import hookimpl
 from aileron_core.records import Hint, Mode
@@ -332,3 +333,14 @@ def test_the_help_is_remembered_until_something_changes(aileron: Runner) -> None
     assert help_text() == (first, False)
     aileron.write_config("[plugins]\ndisable = ['launch', 'connectors']\n")
     assert help_text()[1]
+
+
+def test_a_current_directory_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no path that exists, or that ``PWD`` claims: never what somebody put in its place."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    monkeypatch.setenv("PWD", str(tmp_path))
+    (tmp_path / "gone").rmdir()
+    assert not App().cwd.exists()
