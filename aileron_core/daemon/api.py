@@ -10,7 +10,7 @@ from attrs import frozen
 from quart import Blueprint
 
 from aileron_core import __version__
-from aileron_core.daemon.calls import call
+from aileron_core.daemon.calls import bounded, call
 from aileron_core.daemon.context import SessionSummary
 from aileron_core.errors import ErrorCode
 
@@ -53,7 +53,7 @@ class SessionQuery:
 class Stop:
     """How to end a session."""
 
-    grace: float = 10.0
+    grace: float = bounded(10.0, 0, 86400)
     """Seconds between SIGTERM and SIGKILL."""
     by: str = "a person"
 
@@ -62,7 +62,7 @@ class Stop:
 class End:
     """How to end the daemon."""
 
-    deadline: float | None = 10.0
+    deadline: float | None = bounded(10.0, 0, 7 * 86400, or_none=True)
     """Seconds that sessions may go on; null: until they end by themselves."""
 
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import cattrs
 import quart
-from attrs import frozen
+from attrs import field, frozen, validators
 from cattrs.errors import ClassValidationError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn
 from cattrs.v import transform_error
@@ -34,6 +34,16 @@ T = TypeVar("T")
 
 HEARTBEAT = 15.0
 """Seconds after which a silent stream sends a comment, so that a dead client is noticed."""
+
+
+def bounded(default: Any, low: float, high: float, *, or_none: bool = False) -> Any:
+    """A field for a number from ``low`` to ``high``, or for None as well."""
+    inside = validators.and_(validators.ge(low), validators.le(high))
+    return field(
+        default=default,
+        validator=validators.optional(inside) if or_none else inside,
+        metadata={"minimum": low, "maximum": high},
+    )
 
 
 @frozen
@@ -110,6 +120,8 @@ _QUERY = query_converter()
 
 
 def _structured(converter: cattrs.Converter, raw: Any, kind: type[T], what: str) -> T:
+    if not isinstance(raw, dict):
+        raise http_problem(400, f"the {what} is not right", why="it is no JSON object")
     try:
         return converter.structure(raw, kind)
     except (ClassValidationError, IterableValidationError) as error:

@@ -43,14 +43,7 @@ def database_error(path: Path, error: sqlite3.Error) -> AileronError | None:
     """The error to show for a failure of the disk or the file; None for a fault in the SQL."""
     primary = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes keep it in the low byte
     if primary in _CORRUPT:
-        return DATABASE_CORRUPT(
-            f"the database {path} is damaged",
-            why=str(error),
-            hints=[
-                "stop the daemon (aileron daemon stop)",
-                f"move it away (mv {path} {path}.damaged): only ended sessions are forgotten",
-            ],
-        )
+        return _damaged(path, str(error))
     mends = {
         sqlite3.SQLITE_FULL: f"free space on the file system of {path.parent}",
         sqlite3.SQLITE_IOERR: f"check the file system of {path.parent} (full, failing, over quota)",
@@ -64,6 +57,17 @@ def database_error(path: Path, error: sqlite3.Error) -> AileronError | None:
         return None
     return DATABASE_UNWRITABLE(
         f"the database {path} cannot be used", why=str(error), hints=[mends[primary]]
+    )
+
+
+def _damaged(path: Path, why: str) -> AileronError:
+    return DATABASE_CORRUPT(
+        f"the database {path} is damaged",
+        why=why,
+        hints=[
+            "stop the daemon (aileron daemon stop)",
+            f"move it away (mv {path} {path}.damaged): only ended sessions are forgotten",
+        ],
     )
 
 
@@ -199,7 +203,8 @@ def _open(path: Path, migrations: Sequence[Migration]) -> SqliteDatabase:
         connection = connect(path)
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise sqlite3.DatabaseError(found)
+            connection.close()
+            raise _damaged(path, found)
         migrate(connection, migrations)
     except OSError as error:
         raise DATABASE_UNWRITABLE(

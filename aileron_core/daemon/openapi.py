@@ -88,12 +88,17 @@ class Schemas:
             self.found[name] = self._object(kind)
         return {"$ref": f"#/components/schemas/{name}"}
 
+    def field(self, one: attrs.Attribute[Any], kind: Any) -> dict[str, Any]:
+        """The schema of a field: its type's, and the bounds that `calls.bounded` gave it."""
+        bounds = {key: one.metadata[key] for key in ("minimum", "maximum") if key in one.metadata}
+        return {**self.of(kind), **bounds}
+
     def _object(self, kind: type[Any]) -> dict[str, Any]:
         hints, fields = typing.get_type_hints(kind), attrs.fields(kind)
         return {
             "type": "object",
             "description": inspect.getdoc(kind) or "",
-            "properties": {one.name: self.of(hints[one.name]) for one in fields},
+            "properties": {one.name: self.field(one, hints[one.name]) for one in fields},
             "required": [one.name for one in fields if one.default is attrs.NOTHING],
             "additionalProperties": False,
         }
@@ -159,7 +164,7 @@ def _query_parameters(schemas: Schemas, spec: CallSpec) -> list[dict[str, Any]]:
             "name": one.name,
             "in": "query",
             "required": one.default is attrs.NOTHING,
-            "schema": schemas.of(_present(hints[one.name])),
+            "schema": schemas.field(one, _present(hints[one.name])),
         }
         for one in attrs.fields(spec.query)
     ]

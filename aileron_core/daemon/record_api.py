@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
-from attrs import field, frozen, validators
+from attrs import frozen
 from quart import Blueprint
 
-from aileron_core.daemon.calls import HEARTBEAT, call, last_event_id, sse
+from aileron_core.daemon.calls import HEARTBEAT, bounded, call, last_event_id, sse
 from aileron_core.daemon.problems import RECORD_UNKNOWN
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aileron_core.daemon.main import LocalDaemon
 
 LARGEST_PAGE = 1000
-_number = validators.and_(validators.ge(0), validators.lt(1 << 62))
+_MOST = (1 << 53) - 1  # what every JSON reader can hold exactly (RFC 8259, 6)
 
 
 @frozen
@@ -41,10 +41,8 @@ class Record:
 class RecordQuery:
     """Which records to list: the newest ``limit`` of those after ``after``."""
 
-    after: int = field(default=0, validator=_number)
-    limit: int = field(
-        default=100, validator=validators.and_(validators.ge(1), validators.le(LARGEST_PAGE))
-    )
+    after: int = bounded(0, 0, _MOST)
+    limit: int = bounded(100, 1, LARGEST_PAGE)
     session: str | None = None
     type: str | None = None
     """A type, or the start of one that ends with a dot (``session.``)."""
@@ -54,15 +52,15 @@ class RecordQuery:
 class Range:
     """Which records to export: from ``first`` to ``last``, both included."""
 
-    first: int = field(default=1, validator=_number)
-    last: int | None = field(default=None, validator=validators.optional(_number))
+    first: int = bounded(1, 0, _MOST)
+    last: int | None = bounded(None, 0, _MOST, or_none=True)
 
 
 @frozen
 class EventQuery:
     """Where to begin; ``Last-Event-ID`` counts more. Without either: from now on."""
 
-    after: int | None = field(default=None, validator=validators.optional(_number))
+    after: int | None = bounded(None, 0, _MOST, or_none=True)
 
 
 @frozen
@@ -142,34 +140,38 @@ def _add_streams(calls: Blueprint, daemon: LocalDaemon) -> None:
 
     @calls.get("/v1/audit/export")
     @call(query=Range, answer=Record, stream="application/x-ndjson")
-    async def export(query: Range) -> AsyncIterator[bytes]:
+    async def export(query: Range) -> AsyncGenerator[bytes, None]:
         """Records as lines of JSON, as many as there are now."""
         return _lines(audit, query)
 
     @calls.get("/v1/events")
     @call(query=EventQuery, answer=Record, stream="text/event-stream")
-    async def events(query: EventQuery) -> AsyncIterator[bytes]:
+    async def events(query: EventQuery) -> AsyncGenerator[bytes, None]:
         """Records as they are made, as server-sent events; ``Last-Event-ID`` resumes after one."""
         given = last_event_id()
         return _events(audit, query.after if given is None else given, daemon.stopped)
 
 
-async def _lines(audit: AuditLog, query: Range) -> AsyncIterator[bytes]:
+async def _lines(audit: AuditLog, query: Range) -> AsyncGenerator[bytes, None]:
     async with aclosing(audit.entries(query.first - 1, query.last)) as entries:
         async for entry in entries:
             yield json.dumps(entry.to_dict()).encode() + b"\n"
 
 
-async def _events(audit: AuditLog, after: int | None, stopped: trio.Event) -> AsyncIterator[bytes]:
+async def _events(
+    audit: AuditLog, after: int | None, stopped: trio.Event
+) -> AsyncGenerator[bytes, None]:
     """Events, with a comment now and then, until the daemon stops."""
     last = audit.head.seq if after is None else after
     yield b": aileron\n\n"
-    while not stopped.is_set():
-        head = audit.head.seq
+    while True:
+        is_last, head = stopped.is_set(), audit.head.seq
         async with aclosing(audit.entries(last, head)) as entries:
             async for entry in entries:
                 yield sse(entry.event.type, entry.to_dict(), entry.seq)
         last = max(last, head)
+        if is_last:
+            return
         with trio.move_on_after(HEARTBEAT) as patience:
             await _either(partial(audit.wait_beyond, last), stopped.wait)
         if patience.cancelled_caught:

@@ -84,7 +84,7 @@ def _to_ascii(text: str) -> str:
     import idna
 
     try:
-        return idna.encode(text.lower().removesuffix(".")).decode("ascii")
+        return idna.encode(text.lower().removesuffix("."), strict=True).decode("ascii")
     except (idna.IDNAError, UnicodeError) as error:
         raise ValueError(f"{text[:80]!r} is no host name: {error}") from None
 

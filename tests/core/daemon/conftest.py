@@ -75,7 +75,7 @@ class FakeSessions:
     known: list[SessionSummary] = field(factory=list)
     calls: list[tuple[Any, ...]] = field(factory=list)
 
-    async def summaries(self, *, all: bool = False) -> list[SessionSummary]:
+    async def summaries(self, *, all: bool = False) -> list[SessionSummary]:  # noqa: A002 - the protocol's name
         """Those that run; all of them with ``all``."""
         return [one for one in self.known if all or one.ended is None]
 

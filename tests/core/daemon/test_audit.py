@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +111,9 @@ async def test_full_disk_refuses_and_recovers(tiny_disk: Path, database: SqliteD
     async with open_audit(tiny_disk / "audit.jsonl", "here", database) as audit:
         await audit.record("test.made", None, {})
         filler = tiny_disk / "filler"
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(b"x" * 4096)
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
         with pytest.raises(AileronError) as caught:
             await audit.record("test.made", None, {"filler": "y" * 8192})
         assert caught.value.code == "audit-unwritable"

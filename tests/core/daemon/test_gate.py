@@ -1,4 +1,4 @@
-"""The gate: whatever happens, nothing is allowed that is not allowed by all, and all is recorded."""
+"""The gate: nothing is allowed that not all allow, whatever happens, and all is on record."""
 
 from __future__ import annotations
 
