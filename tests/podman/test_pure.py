@@ -9,7 +9,7 @@ from attrs import evolve
 
 from aileron_core.backend import Capability, Limits, Mount, SandboxSpec, SandboxUser
 from aileron_core.errors import AileronError
-from aileron_podman import cgroup, create, machine, mounts, verify
+from aileron_podman import cgroup, create, machine, mounts, verify, watch
 from aileron_podman.service import check_version, parse_connection
 
 ROOTFUL = machine.Machine(
@@ -397,3 +397,13 @@ def test_an_unreadable_status_is_not_sealed():
     assert verify.status_differences("", SPEC, ROOTFUL)
     assert verify.oci_differences({}, SPEC, ROOTFUL)
     assert verify.inspect_differences({}, SPEC)
+
+
+def test_signals_that_would_be_lost():
+    """A first process heeds what it catches, blocks or ignores; masks as in proc(5)."""
+    status = "Name:\tx\nSigBlk:\t0000000000000002\nSigIgn:\t0\nSigCgt:\t0000000000004000\n"
+    assert watch.heeds(status, 2)
+    assert not watch.heeds(status.replace("x", "runc:[2:INIT]"), 2)
+    assert watch.heeds(status, 15)
+    assert not watch.heeds(status, 1)
+    assert not watch.heeds("", 15)

@@ -153,6 +153,8 @@ class PodmanBackend:
                 raise
 
     async def _signal(self, known: Known, signum: int) -> None:
+        if signum not in (signal.SIGKILL, signal.SIGSTOP) and known.alive():
+            await watch.until_heeded(known.pid, signum)
         watch.send(known.pidfd, signum)
         await trio.lowlevel.checkpoint()
 

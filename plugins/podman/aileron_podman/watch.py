@@ -22,6 +22,8 @@ from aileron_podman import cgroup
 # Seconds for conmon to write the status of a process that has ended, before Podman is asked.
 _WRITTEN = 2.0
 _POLL = 0.001
+# Seconds that an init may take to be ready for signals; an agent without one may never be.
+_HEEDED = 1.0
 
 
 @frozen
@@ -78,6 +80,28 @@ async def exit_of(pidfd: int, places: Places, ask: Callable[[], Awaitable[Exit]]
                     return Exit(status, oom)
                 await trio.sleep(_POLL)
     return evolve(await ask(), oom=oom)
+
+
+def heeds(status: str, signum: int) -> bool:
+    """Whether a process with this ``/proc/PID/status`` catches, blocks or ignores the signal."""
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    if fields.get("Name", "").startswith("runc:"):
+        return False  # it is about to become the container's own first process
+    masks = (int(fields.get(name, "0"), 16) for name in ("SigCgt", "SigBlk", "SigIgn"))
+    return any(mask >> (signum - 1) & 1 for mask in masks)
+
+
+async def until_heeded(pid: int, signum: int) -> None:
+    """Until the first process of a namespace would not lose the signal, at most `_HEEDED` seconds.
+
+    The kernel drops what such a process neither catches nor blocks (pid_namespaces(7)), and an init
+    that has just started does neither yet: a Ctrl-C at that moment would be lost.
+    """
+    with trio.move_on_after(_HEEDED):
+        while True:
+            if heeds(cgroup.read(f"/proc/{pid}/status"), signum):
+                return
+            await trio.sleep(_POLL)
 
 
 def send(pidfd: int, signum: int) -> None:

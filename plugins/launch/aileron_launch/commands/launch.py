@@ -69,7 +69,11 @@ def command(app: App, /, args: tuple[str, ...], **options: Any) -> int:
     if request["detach"]:
         app.out.result(session, str(session["id"]))
         return 0
-    return run(app, session, request)
+    try:
+        return run(app, session, request)
+    except KeyboardInterrupt:  # in the moment before signals are the agent's
+        Interruption(Client(app.paths, start=False), str(session["id"])).ask()
+        raise
 
 
 # --- the request --------------------------------------------------------------------------------
@@ -170,6 +174,10 @@ class Interruption:
         """The handler of SIGINT."""
         if self.is_asked or self.session is None:
             raise KeyboardInterrupt
+        self.ask()
+
+    def ask(self) -> None:
+        """Have the daemon end the session, and wait until it has ended."""
         self.is_asked = True
         with contextlib.suppress(AileronError):
             body = {"by": "Ctrl-C", "grace": 0.0}
