@@ -24,7 +24,6 @@ from aileron_core.sessions.files import (
 from aileron_core.sessions.frames import Decoder, Frame
 from aileron_core.sessions.log import LogReader, SessionLog
 from aileron_core.sessions.undo import Undo, as_error, step
-from aileron_core.testing import IMAGE
 
 # --- files ----------------------------------------------------------------------------------------
 
@@ -371,48 +370,3 @@ def test_faults_are_internal():
     """A bug is said to be one."""
     assert as_error(ValueError("x")).code == "internal"
     assert as_error(BaseExceptionGroup("g", [KeyboardInterrupt()])).code == "internal"
-
-
-# --- publishing -----------------------------------------------------------------------------------
-
-
-async def test_a_published_port_reaches_inside(bench, engine):
-    """A connection to the host's port is one to the sandbox's, both ways, with half close."""
-    from aileron_core.backend import PortMapping
-
-    inside = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    port = inside.socket.getsockname()[1]
-
-    async def answer(stream):
-        data = b""
-        async for piece in stream:
-            data += piece
-        await stream.send_all(data.upper())
-
-    bench.nursery.start_soon(trio.serve_listeners, answer, [inside])
-    summary = await bench.launch(
-        "sleep", "infinity", detach=True, publish=(PortMapping(port),), image=IMAGE
-    )
-    (note,) = [note for note in summary.notes if note.startswith("port")]
-    outside = int(note.split("127.0.0.1:")[1].split()[0])
-    stream = await trio.open_tcp_stream("127.0.0.1", outside)
-    async with stream:
-        await stream.send_all(b"ping")
-        await stream.send_eof()
-        assert await stream.receive_some() == b"PING"
-    await engine.stop(summary.id, by="a test", grace=0)
-    with pytest.raises(OSError, match="connect"):
-        await trio.open_tcp_stream("127.0.0.1", outside)
-
-
-async def test_a_taken_port_is_an_error(bench, engine):
-    """Publishing on a port that is in use fails the launch and undoes it."""
-    from aileron_core.backend import PortMapping
-
-    taken = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
-    port = taken.socket.getsockname()[1]
-    async with taken:
-        with pytest.raises(AileronError) as caught:
-            await bench.launch("true", detach=True, publish=(PortMapping(80, port),))
-    assert caught.value.code == "port-taken"
-    assert bench.left() == []
