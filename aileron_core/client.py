@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ class Client:
     def _call(self, method: str, path: str, body: Any, timeout: float | None) -> _Response:
         connection = self._connect(timeout)
         try:
-            connection.sendall(_encode(method, path, body))
+            with suppress(BrokenPipeError, ConnectionResetError):  # refused early: see the answer
+                connection.sendall(_encode(method, path, body))
             return _Response(connection)
         except TimeoutError as error:
             connection.close()

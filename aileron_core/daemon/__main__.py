@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 
 import structlog
 import trio
@@ -32,22 +33,33 @@ def _as_aileron_error(error: BaseException) -> AileronError:
 
 
 class _Ready:
-    """Tells whoever started the daemon how that went, once, over the pipe it gave."""
+    """Tells whoever started the daemon how that went, once, over the pipe it gave.
+
+    After a failure the pipe is closed by the end of the process only, so that nobody goes on while
+    this process still holds something.
+    """
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
 
-    def say(self, answer: object) -> None:
-        """Write the answer and close the pipe; later answers go nowhere."""
-        fd, self._fd = self._fd, None
-        if fd is None:
-            return
-        try:
-            os.write(fd, json.dumps(answer).encode())
-        except BrokenPipeError:
-            pass  # whoever started us is gone; the daemon is wanted all the same
-        finally:
+    def serves(self) -> None:
+        """The daemon serves."""
+        fd = self._say({})
+        if fd is not None:
             os.close(fd)
+
+    def failed(self, error: AileronError) -> None:
+        """The daemon ends; what it says after it has served goes nowhere."""
+        self._say(error_body(error))
+
+    def _say(self, answer: object) -> int | None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with suppress(
+                BrokenPipeError
+            ):  # whoever started us may be gone
+                os.write(fd, json.dumps(answer).encode())
+        return fd
 
 
 def main() -> int:
@@ -60,11 +72,11 @@ def main() -> int:
         paths = find_paths()
         make_private(paths.state)
         write_log_to(paths.daemon_log)
-        trio.run(run_daemon, paths, lambda: ready.say({}))
+        trio.run(run_daemon, paths, ready.serves)
     except BaseException as error:
         shown = _as_aileron_error(error)
         log.error("the daemon ends", error=str(shown), why=shown.why, exc_info=error)
-        ready.say(error_body(shown))
+        ready.failed(shown)
         return shown.exit_status or EXIT_SOFTWARE
     finally:
         logging.shutdown()

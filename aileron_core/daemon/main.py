@@ -36,7 +36,8 @@ from aileron_core.daemon.problems import DAEMON_DRAINING, DAEMON_RUNNING
 from aileron_core.daemon.record_api import record_blueprint
 from aileron_core.daemon.sandbox_api import make_sandbox_app
 from aileron_core.daemon.serve import Bounded, HttpLimits, HttpServer, is_own, listen_on
-from aileron_core.errors import EXIT_USAGE, ErrorCode
+from aileron_core.daemon.settings import DaemonSettings
+from aileron_core.errors import EXIT_USAGE, AileronError, ErrorCode
 from aileron_core.nearest import did_you_mean
 from aileron_core.paths import Paths, make_private
 from aileron_core.plugins import Hooks, load_hooks
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
     from aileron_core.sessions.engine import SessionEngine
 
 BACKEND_UNKNOWN = ErrorCode("backend-unknown", EXIT_USAGE, "There is no backend of that name.")
-
-SIGNAL_DEADLINE = 10.0
-"""Seconds that sessions may go on after a signal."""
 
 log = structlog.get_logger("aileron.daemon")
 
@@ -70,7 +68,7 @@ class LocalDaemon:
     stopped: trio.Event = field(init=False, factory=trio.Event)
     """Set when the sessions are over and the API's listener ends; streams end themselves."""
     _ending: trio.Event = field(init=False, factory=trio.Event)
-    _deadline: float | None = field(init=False, default=SIGNAL_DEADLINE)
+    _deadline: float | None = field(init=False, default=None)
     _backends: dict[tuple[str, str | None], Backend] = field(init=False, factory=dict)
     _opening: trio.Lock = field(init=False, factory=trio.Lock)
 
@@ -223,7 +221,10 @@ async def daemon_parts(paths: Paths, hooks: Hooks) -> AsyncIterator[LocalDaemon]
 
 
 async def _end_on_signals(
-    daemon: LocalDaemon, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    daemon: LocalDaemon,
+    deadline: float,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The first SIGTERM or SIGINT drains and stops; the second one ends the process at once."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -235,7 +236,7 @@ async def _end_on_signals(
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)  # what is left is found at the next start
             is_second = True
-            daemon.shut_down(SIGNAL_DEADLINE)
+            daemon.shut_down(deadline)
 
 
 async def _recover(daemon: LocalDaemon, engine: SessionEngine) -> None:
@@ -252,33 +253,41 @@ async def serve_daemon(daemon: LocalDaemon, ready: Callable[[], None]) -> None:
     from aileron_core.sessions.engine import SessionEngine
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(_end_on_signals, daemon)
+        settings = (await daemon.config()).table("daemon", DaemonSettings)
+        await nursery.start(_end_on_signals, daemon, settings.stop_deadline)
         daemon.sessions = engine = SessionEngine(daemon, nursery)
         await _recover(daemon, engine)
         app = host_app(daemon)
         daemon.sandbox_app = make_sandbox_app(blueprints(daemon, "sandbox"))
         async with app_running(app), app_running(daemon.sandbox_app), _sockets(daemon.paths) as own:
             nursery.start_soon(engine.serve_console, own[1])
-            server = HttpServer(Bounded(app, HttpLimits()), admits=is_own)
-            await nursery.start(server.serve, own[0], daemon.stopped)
-            await daemon.audit.record(
-                "daemon.started", None, {"pid": os.getpid(), "version": __version__}
-            )
-            log.info("started", pid=os.getpid(), version=__version__)
-            # What was imported stays for ever: looking through it for garbage would cost a launch
-            # some 20 ms now and then.
-            gc.collect()
-            gc.freeze()
-            ready()
-            await _end(daemon, await daemon.until_shut_down())
-            daemon.stopped.set()
+            async with trio.open_nursery() as serving:
+                server = HttpServer(Bounded(app, HttpLimits()), admits=is_own)
+                await serving.start(server.serve, own[0], daemon.stopped)
+                await _begin(daemon)
+                ready()
+                await _end(daemon, await daemon.until_shut_down())
         nursery.cancel_scope.cancel()
 
 
+async def _begin(daemon: LocalDaemon) -> None:
+    await daemon.audit.record("daemon.started", None, {"pid": os.getpid(), "version": __version__})
+    log.info("started", pid=os.getpid(), version=__version__)
+    # What was imported stays for ever: looking through it for garbage would cost a launch some
+    # 20 ms now and then.
+    gc.collect()
+    gc.freeze()
+
+
 async def _end(daemon: LocalDaemon, deadline: float | None) -> None:
+    """Drain, record the end, and let the API's listener finish what is in flight."""
     await daemon.drain(deadline)
-    await daemon.audit.record("daemon.stopped", None, {"pid": os.getpid()})
+    try:
+        await daemon.audit.record("daemon.stopped", None, {"pid": os.getpid()})
+    except AileronError as error:
+        log.error("the end was not recorded", error=error.message, why=error.why)
     log.info("stopped")
+    daemon.stopped.set()
 
 
 @asynccontextmanager

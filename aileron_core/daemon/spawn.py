@@ -136,9 +136,11 @@ def _report(answer: bytes, paths: Paths) -> None:
             why=_last_words(paths.daemon_log),
             hints=[f"see {paths.daemon_log}"],
         )
-    error = json.loads(answer).get("error")
-    if error:
-        raise AileronError.from_dict(error, EXIT_UNAVAILABLE)
+    reported = json.loads(answer).get("error")
+    if reported:
+        error = AileronError.from_dict(reported)
+        error.exit_status = EXIT_UNAVAILABLE  # whatever the reason, there is no daemon
+        raise error
 
 
 def _last_words(log: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,11 +97,20 @@ def verify(app: App) -> int:
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A file; else stdout.")
 @click.option("--first", type=int, default=1, show_default=True, help="The first record.")
 @click.option("--last", type=int, help="The last record; else all there are.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "csv"]),
+    default="json",
+    show_default=True,
+    help="Lines of JSON, or comma-separated values.",
+)
 @click.pass_obj
-def export(app: App, output: Path | None, first: int, last: int | None) -> None:
-    """The record as lines of JSON."""
+def export(app: App, output: Path | None, first: int, last: int | None, form: str) -> None:
+    """The record as lines of JSON, or as a table."""
     path = f"/v1/audit/export?first={first}" + (f"&last={last}" if last is not None else "")
-    lines = (json.dumps(entry) for entry in app.client().stream("GET", path))
+    entries = app.client().stream("GET", path)
+    lines = _csv(entries) if form == "csv" else (json.dumps(entry) for entry in entries)
     if output is None:
         for line in lines:
             click.echo(line)
@@ -110,6 +120,24 @@ def export(app: App, output: Path | None, first: int, last: int | None) -> None:
             file.writelines(f"{line}\n" for line in lines)
     except OSError as error:
         raise EXPORT_FAILED(f"cannot write {output}", why=error.strerror or str(error)) from error
+
+
+_COLUMNS = ("seq", "time", "type", "session", "host", "data", "hash")
+
+
+def _csv(entries: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Lines of RFC 4180, without their ends; ``data`` is JSON."""
+    yield ",".join(_COLUMNS)
+    for entry in entries:
+        cells = {**entry, "data": json.dumps(entry["data"]), "session": entry["session"] or ""}
+        yield ",".join(_quoted(str(cells[name])) for name in _COLUMNS)
+
+
+def _quoted(cell: str) -> str:
+    # A spreadsheet would take a cell that begins like this for a formula.
+    safe = f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
+    needs = any(mark in safe for mark in ',"\r\n')
+    return '"' + safe.replace('"', '""') + '"' if needs else safe
 
 
 def _time(entry: dict[str, Any]) -> str:

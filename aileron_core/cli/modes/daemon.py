@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 DAEMON_LINGERS = ErrorCode("daemon-lingers", EXIT_UNAVAILABLE, "The daemon has not ended in time.")
 
 _PATIENCE = 60.0  # seconds beyond the sessions' deadline: containers are removed meanwhile
-_PAUSE = 0.02  # seconds between two looks at whether it has ended, or its log has grown
+_PAUSE = 0.02  # seconds between two looks at whether its log has grown
 
 
 @click.group()
@@ -49,14 +50,11 @@ def stop(app: App, deadline: float) -> None:
         app.out.result({"state": "absent"}, "no daemon runs")
         return
     pid = int(client.request("POST", "/v1/shutdown", {"deadline": deadline})["pid"])
-    limit = time.monotonic() + deadline + _PATIENCE
-    while _lives(pid):
-        if time.monotonic() > limit:
-            raise DAEMON_LINGERS(
-                f"the daemon (pid {pid}) has not ended",
-                hints=["aileron daemon logs", f"kill {pid}"],
-            )
-        time.sleep(_PAUSE)
+    if not _ends(pid, deadline + _PATIENCE):
+        raise DAEMON_LINGERS(
+            f"the daemon (pid {pid}) has not ended",
+            hints=["aileron daemon logs", f"kill {pid}"],
+        )
     app.out.result({"state": "stopped", "pid": pid}, "the daemon has ended")
 
 
@@ -153,10 +151,13 @@ def _shown(entry: dict[str, Any]) -> str:
     return " ".join(word for word in words if word) + (f"\n{exception}" if exception else "")
 
 
-def _lives(pid: int) -> bool:
-    """Whether the process is there and is no zombie."""
+def _ends(pid: int, seconds: float) -> bool:
+    """Wait until the process has ended (pidfd_open(2) polls readable then); False: it has not."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], seconds)[0])
+    finally:
+        os.close(process)
