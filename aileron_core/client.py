@@ -150,8 +150,12 @@ class _Response:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._file = connection.makefile("rb")
-        self.status = self._read_status()
-        self.headers = self._read_headers()
+        try:
+            self.status = self._read_status()
+            self.headers = self._read_headers()
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> _Response:
         return self
@@ -192,7 +196,7 @@ class _Response:
             raise _lost(str(error)) from error
 
     def _plain(self) -> Iterator[bytes]:
-        left = int(self.headers.get(b"content-length", b"0"))
+        left = _number(self.headers.get(b"content-length", b"0"), 10)
         while left:
             data = self._file.read1(min(left, 1 << 16))
             if not data:
@@ -201,7 +205,7 @@ class _Response:
             yield data
 
     def _chunked(self) -> Iterator[bytes]:
-        while size := int(self._read_line().split(b";")[0], 16):
+        while size := _number(self._read_line().split(b";")[0], 16):
             data = self._file.read(size)
             if len(data) < size:
                 raise _lost("it closed the connection in the middle of an answer")
@@ -215,6 +219,16 @@ class _Response:
         except ValueError:
             decoded = payload.decode(errors="replace")
         return _checked(decoded, self.status)
+
+
+def _number(text: bytes, base: int) -> int:
+    try:
+        number = int(text, base)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise _lost("it does not speak HTTP")
+    return number
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -142,7 +142,7 @@ def test_environment_stays_behind(aileron: Aileron) -> None:
 
 
 def test_killed_daemon_is_replaced(aileron: Aileron) -> None:
-    """After ``kill -9`` the next command starts a new daemon, and nothing that was recorded is lost."""
+    """After ``kill -9`` the next command starts a new daemon; what was recorded is still there."""
     first = aileron.json("daemon", "start")["pid"]
     before = records(aileron)
     kill(first)
