@@ -24,6 +24,7 @@ from aileron_core.sessions.files import (
 from aileron_core.sessions.frames import Decoder, Frame
 from aileron_core.sessions.log import LogReader, SessionLog
 from aileron_core.sessions.undo import Undo, as_error, step
+from aileron_core.testing import aileron_error
 
 # --- files ----------------------------------------------------------------------------------------
 
@@ -300,14 +301,48 @@ async def test_a_backend_that_does_not_answer_is_told(bench, monkeypatch):
     async with bench.running() as engine:
 
         async def refuse(name, connection=None):
-            from aileron_core.testing import aileron_error
-
             raise aileron_error("no backend here")
 
         monkeypatch.setattr(type(bench.daemon), "backend", lambda self, *a: refuse(*a))
         lines = await engine.recover()
         assert "could not be looked for" in (await engine.find(summary.id)).reason
     assert any("no backend here" in line for line in lines)
+
+
+async def test_stubs_stay_while_a_sandbox_may_run(bench, monkeypatch):
+    """They hold its protection: they go at the first start that sees that the sandbox is gone."""
+    await killed(bench)
+    stub = bench.workspace / ".mcp.json"
+    for _ in range(2):
+        async with bench.running() as engine:
+            with monkeypatch.context() as patch:
+
+                async def refuse(*_):
+                    await trio.lowlevel.checkpoint()
+                    raise aileron_error("no backend here")
+
+                patch.setattr(type(bench.daemon), "backend", refuse)
+                lines = await engine.recover()
+        assert any("may still run" in line for line in lines)
+        assert stub.exists()
+    async with bench.running() as engine:
+        await engine.recover()
+    assert bench.left() == []
+
+
+async def test_a_sandbox_that_stays_does_not_keep_the_daemon_from_starting(bench):
+    """It is told of, its record says so, its stubs stay; the next start removes all of it."""
+    summary = await killed(bench)
+    async with bench.running() as engine:
+        backend = await bench.daemon.backend("fake")
+        backend.fail("remove", aileron_error("it is busy"))
+        lines = await engine.recover()
+        assert "could not be removed" in (await engine.find(summary.id)).reason
+        assert (bench.workspace / ".mcp.json").exists()
+    assert any("cannot be removed: it is busy" in line for line in lines)
+    async with bench.running() as engine:
+        await engine.recover()
+    assert bench.left() == []
 
 
 # --- undoing --------------------------------------------------------------------------------------
