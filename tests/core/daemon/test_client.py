@@ -194,7 +194,8 @@ def test_refused_early_still_says_why(paths: Paths) -> None:
 def test_import_is_small() -> None:
     """The client imports nothing of the frameworks, nor ``http.client`` with its email parser."""
     code = "import sys, aileron_core.client; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
     loaded = set(done.stdout.split())
     assert not loaded & {"http.client", "email", "trio", "quart", "hypercorn", "sqlite3", "asyncio"}
 
