@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -210,6 +210,3 @@ def last_event_id() -> int | None:
 def scope_of_request() -> Any:
     """The ASGI scope of the request being answered (what `Bounded.extra` adds is in it)."""
     return quart.request.scope
-
-
-Lines = AsyncIterator[bytes]

@@ -6,13 +6,13 @@ Whatever is missing, slow, broken or odd is a deny; nothing turns an ``ask`` int
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, TypeGuard
 
 import structlog
 import trio
 from attrs import define, evolve, field, frozen
 
-from aileron_core.daemon.context import Audit
+from aileron_core.daemon.context import Audit, Policy
 from aileron_core.errors import AileronError
 from aileron_core.records import Decision, NamedDecider, Request, Verdict
 
@@ -22,13 +22,6 @@ POLICY = "policy"
 log = structlog.get_logger("aileron.gate")
 
 
-class Policy(Protocol):
-    """A compiled policy (`aileron_core.policy`): pure, never waits."""
-
-    def decide(self, request: Request) -> Decision:
-        """What the rules say; always something."""
-
-
 Asker = Callable[[Request, Decision], Awaitable[Decision]]
 """Gets a person's answer to an ``ask``: a decision that is no ``ask``."""
 
@@ -36,6 +29,9 @@ Asker = Callable[[Request, Decision], Awaitable[Decision]]
 def deny(rule: str, reason: str, decider: str = "gate") -> Decision:
     """A refusal by the gate itself or for a decider that did not answer properly."""
     return Decision(Verdict.DENY, rule, reason, decider)
+
+
+_NO_SESSION = deny("gate", "there is no such session, or it has ended")
 
 
 def _rank(decision: Decision) -> tuple[int, bool, str, str, str, str]:
@@ -89,12 +85,14 @@ class DecisionGate:
         decision = await self._judge(request)
         if decision.verdict is Verdict.ASK:
             decision = await self._ask(request, decision)
+        if request.session not in self._sessions:  # it may have ended while somebody was asked
+            decision = _NO_SESSION
         return await self._record(request, decision)
 
     async def _judge(self, request: Request) -> Decision:
         subject = self._sessions.get(request.session)
         if subject is None:
-            return deny("gate", "there is no such session, or it has ended")
+            return _NO_SESSION
         decisions = [_policy_says(subject.policy, request)]
         async with trio.open_nursery() as nursery:
             for decider in subject.deciders:
@@ -109,7 +107,7 @@ class DecisionGate:
         except Exception as error:  # noqa: BLE001 - whatever breaks here must deny
             log.error("asking failed", session=request.session, error=repr(error))
             return deny(asked.rule, f"asking failed: {asked.reason}")
-        if not isinstance(answer, Decision) or answer.verdict is Verdict.ASK:
+        if not _is_decision(answer) or answer.verdict is Verdict.ASK:
             return deny(asked.rule, f"nobody answered: {asked.reason}")
         return answer
 
@@ -138,6 +136,16 @@ def _policy_says(policy: Policy, request: Request) -> Decision:
         return deny(POLICY, "the policy failed", POLICY)
 
 
+def _is_decision(said: Any) -> TypeGuard[Decision]:
+    """Whether a plugin or a person's answer is one, whole enough to be compared and recorded."""
+    return (
+        isinstance(said, Decision)
+        and isinstance(said.verdict, Verdict)
+        and isinstance(said.rule, str)
+        and isinstance(said.reason, str)
+    )
+
+
 async def _collect(decider: NamedDecider, request: Request, decisions: list[Decision]) -> None:
     """Add the decider's decision, or the deny that stands for its failure, to ``decisions``."""
     rule = f"plugin:{decider.name}"
@@ -157,7 +165,7 @@ async def _consult(decider: NamedDecider, request: Request, rule: str) -> Decisi
         return deny(rule, "the decider failed", decider.name)
     if said is None:
         return None
-    if not isinstance(said, Decision) or not isinstance(said.verdict, Verdict):
+    if not _is_decision(said):
         return deny(rule, "the decider gave no decision", decider.name)
     # Only the policy hands out credentials: a plugin can make things stricter, never more able.
     return evolve(said, decider=decider.name, credential=None)

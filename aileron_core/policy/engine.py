@@ -122,7 +122,7 @@ class Engine:
         asked = _understood(request.subject)
         merged = _SLASHES.sub("/", asked.path)
         # Some servers take // for /, some do not: such a request must be right either way.
-        paths = {asked.path, merged}
+        paths = dict.fromkeys((asked.path, merged))  # in order: the choice among equals is the same
         return min((self._network_at(request, asked, path) for path in paths), key=_leniency)
 
     def _network_at(self, request: Request, asked: _Asked, path: str) -> Decision:

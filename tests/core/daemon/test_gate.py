@@ -197,6 +197,7 @@ async def test_ask_with_nobody_to_ask_denies() -> None:
         (Decision(Verdict.DENY, "r", "no"), Verdict.DENY),
         (ASK, Verdict.DENY),
         (None, Verdict.DENY),
+        (Decision("allow", "r", "no verdict, but a word"), Verdict.DENY),  # type: ignore[arg-type]
         (RuntimeError(), Verdict.DENY),
     ],
 )
@@ -211,6 +212,20 @@ async def test_answer_of_a_person(answer: Any, verdict: Verdict) -> None:
 
     gate.ask = ask
     assert (await gate.decide(REQUEST)).verdict is verdict
+
+
+async def test_answer_after_the_session_denies() -> None:
+    """What a person allows when the session has ended meanwhile is not allowed any more."""
+    gate, notes = gate_of(policy=ASK)
+
+    async def ask(request: Request, asked: Decision) -> Decision:
+        await trio.lowlevel.checkpoint()
+        gate.dismiss(request.session)
+        return ALLOW
+
+    gate.ask = ask
+    assert (await gate.decide(REQUEST)).verdict is Verdict.DENY
+    assert notes.events[0].data["verdict"] == "deny"
 
 
 async def test_unwritable_record_denies() -> None:
