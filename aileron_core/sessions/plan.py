@@ -92,6 +92,8 @@ class LaunchPlan:
     publish: tuple[PortMapping, ...] = ()
     user: SandboxUser = SandboxUser()
     limits: Limits = Limits()
+    limits_asked: frozenset[str] = frozenset()
+    """Limits that a person set: where one of these does not hold, the launch is refused."""
     hostname: str = "aileron"
     policy: str = "developer"
     rules: PolicySource | None = field(default=None, repr=False)

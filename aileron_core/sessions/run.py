@@ -223,7 +223,8 @@ class Run:
     ) -> None:
         backend = self._backend
         spec = self._compose(image, contributions)
-        self.session.notes.extend(specs.require_capabilities(backend, spec, contributions))
+        asked = self.plan.limits_asked
+        self.session.notes += specs.require_capabilities(backend, spec, contributions, asked)
         self.spec = specs.only_held_limits(spec, backend)
         await self.engine.validate(self, backend, image, self.plan)
         self.sandbox = await backend.create(self.spec)

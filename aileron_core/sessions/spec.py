@@ -6,7 +6,7 @@ come last, so that nothing can be mounted over them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -310,9 +310,14 @@ def _claim(owners: dict[object, str], key: tuple[str, str], who: str) -> None:
 
 
 def require_capabilities(
-    backend: Backend, spec: SandboxSpec, contributions: Contributions
+    backend: Backend,
+    spec: SandboxSpec,
+    contributions: Contributions,
+    asked: Collection[str] = (),
 ) -> list[str]:
-    """Refuse what the backend cannot do at all; return notes about limits it cannot hold.
+    """Refuse what the backend cannot do; return notes about limits by default that do not hold.
+
+    ``asked`` names the limits that a person set: those hold, or nothing runs.
 
     Raises:
         AileronError: ``capability-missing``, naming every capability that is needed and missing.
@@ -330,7 +335,7 @@ def require_capabilities(
             why="; ".join(f"{why} needs {name.value}" for name, why in missing.items()),
             hints=["choose another backend (aileron launch --sandbox NAME)", "aileron doctor"],
         )
-    return _unheld(spec.limits, backend)
+    return _unheld(spec.limits, backend, asked)
 
 
 def require_enforced(judges_programs: bool, plan: LaunchPlan, contributions: Contributions) -> None:
@@ -363,8 +368,15 @@ def _unheld_fields(limits: Limits, backend: Backend) -> list[str]:
     ]
 
 
-def _unheld(limits: Limits, backend: Backend) -> list[str]:
-    words = [_HELD_BY[name][1] for name in _unheld_fields(limits, backend)]
+def _unheld(limits: Limits, backend: Backend, asked: Collection[str]) -> list[str]:
+    fields = _unheld_fields(limits, backend)
+    words = [_HELD_BY[name][1] for name in fields]
+    if wanted := [_HELD_BY[name][1] for name in fields if name in asked]:
+        raise CAPABILITY_MISSING(
+            f"the limit on {' and '.join(wanted)} does not hold on this machine",
+            why="it was asked for, and the machine's cgroups would silently ignore it",
+            hints=["launch without that limit", "aileron doctor"],
+        )
     return [f"the limit on {word} does not hold on this machine" for word in words]
 
 

@@ -281,6 +281,7 @@ async def test_the_whole_way(person: Any) -> None:
     )
     made = await plan(request, Daemon(person), "s_abcdefgh12")  # type: ignore[arg-type]  # a part
     assert (made.limits.memory, made.limits.pids, made.timeout) == (1 << 30, 200, 300.0)
+    assert made.limits_asked == {"memory", "pids"}
     assert made.policy == "developer"
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import trio
-from attrs import evolve
+from attrs import evolve, frozen
 
 from aileron_core.backend import Mount, SandboxUser
-from aileron_core.config.load import load_config
+from aileron_core.config.load import BUILT_IN, load_config
 from aileron_core.config.tables import schema_of
 from aileron_core.daemon.context import Daemon
 from aileron_core.paths import Paths
@@ -58,16 +58,26 @@ async def plan(request: LaunchRequest, daemon: Daemon, session_id: str) -> Launc
     surroundings = surroundings_of(request, daemon.paths)
     workspace = check_workspace(request.cwd, surroundings, request.uid)
     read = await trio.to_thread.run_sync(read_settings, daemon, request, workspace)
-    settings, policy, disabled = read
-    use = policy.settings.use
-    inputs = Inputs(request, settings, daemon.paths, session_id, use, search=search_of(request))
+    use = read.policy.settings.use
+    inputs = Inputs(
+        request, read.settings, daemon.paths, session_id, use, search=search_of(request)
+    )
     made = await trio.to_thread.run_sync(make_plan, inputs)
-    return evolve(made, rules=policy, disabled=disabled)
+    return evolve(made, rules=read.policy, disabled=read.disabled, limits_asked=read.limits)
 
 
-def read_settings(
-    daemon: Daemon, request: LaunchRequest, workspace: Path
-) -> tuple[Settings, PolicySource, frozenset[str]]:
+@frozen
+class Configured:
+    """What configuration says of one launch."""
+
+    settings: Settings
+    policy: PolicySource
+    disabled: frozenset[str]
+    limits: frozenset[str]
+    """Limits that somebody set: memory, cpus, pids."""
+
+
+def read_settings(daemon: Daemon, request: LaunchRequest, workspace: Path) -> Configured:
     """``[launch]``, the policy and the plugins left out, as they hold for this request.
 
     Raises:
@@ -84,7 +94,10 @@ def read_settings(
     )
     disabled = frozenset({*config.disabled, *request.disable, *request.waive})
     daemon.hooks.require_current(disabled)
-    return config.table("launch", Settings), policy_source(config), disabled
+    limits = frozenset(
+        name for name in ("memory", "cpus", "pids") if config.origin(f"launch.{name}") != BUILT_IN
+    )
+    return Configured(config.table("launch", Settings), policy_source(config), disabled, limits)
 
 
 def surroundings_of(request: LaunchRequest, paths: Paths) -> Surroundings:

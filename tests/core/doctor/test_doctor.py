@@ -114,6 +114,25 @@ def test_judge_believes_what_the_script_did():
 
 
 @pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        ("the limit on memory does not hold on this machine", "does not hold"),
+        ("no daemon", "cannot be tried"),
+    ],
+)
+async def test_a_limit_that_launch_refuses_does_not_hold(said: str, verdict: str) -> None:
+    """A machine on which launch refuses to pretend is reported as one that does not hold it."""
+
+    class Refusing:
+        async def sh(self, script: str, **more: object) -> ProbeResult:
+            raise CannotTry(said, "mend")
+
+    checks = [check for check in CHECKS if check.name in ("memory-limit", "process-limit")]
+    findings = await run_checks(checks, Refusing(), lambda finding: None)
+    assert [finding.result.verdict for finding in findings] == [verdict, verdict]
+
+
+@pytest.mark.parametrize(
     ("name", "output", "verdict"),
     [
         ("memory-limit", "999999\n255000000\n", "does not hold"),

@@ -282,8 +282,18 @@ async def test_a_backend_without_listeners_is_refused(bench, engine):
     assert bench.left() == []
 
 
+async def test_a_limit_that_was_asked_for_holds_or_nothing_runs(bench, engine):
+    """A limit that a person set and this machine ignores is a refusal, never a note."""
+    await bench.daemon.backend("fake")
+    bench.backend.capabilities = frozenset(Capability) - {Capability.LIMIT_MEMORY}
+    with pytest.raises(AileronError, match="the limit on memory does not hold") as caught:
+        await bench.launch("true", detach=True, limits_asked=frozenset({"memory"}))
+    assert caught.value.code == "capability-missing"
+    assert bench.left() == []
+
+
 async def test_a_limit_that_does_not_hold_is_a_note(bench, engine):
-    """A limit that this machine ignores does not stop the launch; the summary says it."""
+    """A default limit that this machine ignores does not stop the launch; the summary says so."""
     await bench.daemon.backend("fake")
     bench.backend.capabilities = frozenset(Capability) - {Capability.LIMIT_MEMORY}
     summary = await bench.launch("true", detach=True)
