@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 import trio
-from attrs import define, field
+from attrs import define
 
 from aileron_core.backend import Backend, ListenerSpec, PortMapping, Sandbox
 from aileron_core.errors import EXIT_UNAVAILABLE, AileronError, ErrorCode
@@ -22,8 +22,9 @@ PORT_TAKEN = ErrorCode(
 )
 
 CONNECTIONS = 128
-"""Connections through one published port at the same time; more wait to be accepted."""
+"""Connections through one published port at the same time; the next is closed at once."""
 CONNECT_SECONDS = 5.0
+"""Until what listens inside must have answered."""
 
 log = structlog.get_logger("aileron.publish")
 
@@ -47,7 +48,7 @@ class Publisher:
 
     run: Published
     mapping: PortMapping
-    _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(CONNECTIONS))
+    _open: int = 0
 
     async def serve(self, *, task_status: trio.TaskStatus[object]) -> None:
         """Accept on the host's loopback until cancelled.
@@ -70,15 +71,24 @@ class Publisher:
         await trio.serve_listeners(self._handle, [listener], task_status=task_status)
 
     async def _handle(self, outside: trio.SocketStream) -> None:
-        async with outside, self._limiter:
-            try:
-                inside = await self._connect()
-            except (OSError, AileronError, trio.TooSlowError) as error:
-                log.info("nothing answers on a published port", error=str(error))
+        async with outside:
+            if self._open >= CONNECTIONS:
                 return
-            async with inside, trio.open_nursery() as nursery:
-                nursery.start_soon(_copy, outside, inside)
-                nursery.start_soon(_copy, inside, outside)
+            self._open += 1
+            try:
+                await self._join(outside)
+            finally:
+                self._open -= 1
+
+    async def _join(self, outside: trio.SocketStream) -> None:
+        try:
+            inside = await self._connect()
+        except (OSError, AileronError, trio.TooSlowError) as error:
+            log.info("nothing answers on a published port", error=str(error))
+            return
+        async with inside, trio.open_nursery() as nursery:
+            nursery.start_soon(_copy, outside, inside)
+            nursery.start_soon(_copy, inside, outside)
 
     async def _connect(self) -> trio.SocketStream:
         """A connection to what listens inside, over IPv4 or else IPv6."""

@@ -240,7 +240,7 @@ def _remote(doing: str) -> Exception:
     return PODMAN_REMOTE(
         f"a remote Podman socket cannot {doing}",
         why="the container's namespaces are on another machine",
-        hints=["run Aileron's daemon on that machine: --connection ssh://user@host"],
+        hints=["log in to that machine, for example with ssh, and launch there"],
     )
 
 

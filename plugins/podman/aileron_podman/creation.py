@@ -23,7 +23,6 @@ from aileron_podman.errors import (
     IMAGE_ABSENT,
     LIMIT_UNSUPPORTED,
     PODMAN_REFUSED,
-    PODMAN_UNAVAILABLE,
     SANDBOX_NOT_SEALED,
 )
 from aileron_podman.identity import IdMaps
@@ -240,23 +239,10 @@ def gather(pid: int, inspect: Mapping[str, Any], oci: str) -> verify.Evidence:
     )
 
 
-# Seconds for one call that must not be left half way; a service that hangs longer is given up.
-_LONGEST = 60.0
-
-
 async def shielded(call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-    """A call that cancelling does not interrupt, but that cannot hang for ever.
-
-    Raises:
-        AileronError: ``podman-unavailable``.
-    """
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + _LONGEST):
+    """A call of `Rest`, which has a bound of its own, that cancelling does not interrupt."""
+    with trio.CancelScope(shield=True):
         return await call(*args, **kwargs)
-    raise PODMAN_UNAVAILABLE(
-        f"Podman did not answer within {_LONGEST:.0f} seconds",
-        why="its service hangs, perhaps for a lock that another Podman holds",
-        hints=["try `podman ps`", "aileron doctor"],
-    )
 
 
 # Podman's own clean-up of a container that has just ended may hold a mount for a moment.

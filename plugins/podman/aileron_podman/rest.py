@@ -20,8 +20,10 @@ from attrs import frozen
 from aileron_podman.errors import PODMAN_UNAVAILABLE
 
 _API = "/v4.0.0/libpod"
-# Bodies of the calls made here are small; what is larger is no answer of Podman's.
-_LARGEST_BODY = 16 << 20
+LONGEST = 60.0
+"""Seconds until a call is answered; a service that hangs longer is given up."""
+LARGEST = 16 << 20
+"""Bytes of an answer, or of one line of a long one; what is larger is no answer of Podman's."""
 _CHUNK = 1 << 16
 _UPLOAD = 1 << 20
 
@@ -88,6 +90,11 @@ class Address:
         return await trio.open_tcp_stream(self.host, self.port)
 
 
+def _check_size(answer: bytes | bytearray) -> None:
+    if len(answer) > LARGEST:
+        raise h11.RemoteProtocolError("the answer is too large")
+
+
 class _Call:
     """One request on its own connection, up to the head of the answer."""
 
@@ -135,8 +142,7 @@ class _Call:
         async with aclosing(self.chunks()) as chunks:
             async for chunk in chunks:
                 parts += chunk
-                if len(parts) > _LARGEST_BODY:
-                    raise h11.RemoteProtocolError("the answer is too large")
+                _check_size(parts)
         return bytes(parts)
 
     def left_over(self) -> bytes:
@@ -168,11 +174,16 @@ class Rest:
         except OSError as error:
             raise self._unavailable(error) from error
 
-    def _unavailable(self, error: Exception) -> Exception:
+    def _unavailable(self, why: object) -> Exception:
         return PODMAN_UNAVAILABLE(
             f"Podman's service at {self.address} does not answer",
-            why=str(error),
+            why=str(why),
             hints=["try `podman info`", "aileron doctor"],
+        )
+
+    def _hangs(self) -> Exception:
+        return self._unavailable(
+            f"not within {LONGEST:g} seconds: perhaps it waits for a lock of another Podman"
         )
 
     async def call(
@@ -182,12 +193,17 @@ class Rest:
 
         Raises:
             ApiError: Podman answered with an error status.
-            AileronError: ``podman-unavailable``.
+            AileronError: ``podman-unavailable``, also when it does not answer within `LONGEST`.
         """
+        with trio.move_on_after(LONGEST):
+            return await self._call(method, path, query or {}, body)
+        raise self._hangs()
+
+    async def _call(self, method: str, path: str, query: Query, body: object) -> Any:
         raw = b"" if body is None else json.dumps(body).encode()
         headers = [("Connection", "close"), ("Content-Type", "application/json")]
         try:
-            call = await self._begin(method, _target(path, query or {}), headers, raw)
+            call = await self._begin(method, _target(path, query), headers, raw)
             async with call.stream:
                 head = await call.head()
                 answer = await call.body()
@@ -214,13 +230,18 @@ class Rest:
         Raises:
             ApiError, AileronError: as `call`.
         """
+        with trio.move_on_after(LONGEST):
+            return await self._upgrade(path, query or {}, body)
+        raise self._hangs()
+
+    async def _upgrade(self, path: str, query: Query, body: object) -> Upgraded:
         raw = b"" if body is None else json.dumps(body).encode()
         headers = [
             ("Connection", "Upgrade"),
             ("Upgrade", "tcp"),
             ("Content-Type", "application/json"),
         ]
-        call = await self._begin("POST", _target(path, query or {}), headers, raw)
+        call = await self._begin("POST", _target(path, query), headers, raw)
         try:
             head = await call.head()
             if head.status_code == 101:
@@ -253,6 +274,7 @@ class Rest:
                 async with aclosing(call.chunks()) as chunks:
                     async for chunk in chunks:
                         *whole, pending = (pending + chunk).split(b"\n")
+                        _check_size(pending)
                         for line in whole:
                             if line.strip():
                                 yield json.loads(line)

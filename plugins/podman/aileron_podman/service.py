@@ -81,7 +81,7 @@ def parse_connection(text: str) -> Address:
     raise PODMAN_REMOTE(
         f"cannot reach Podman at {text!r}",
         why="a Podman socket is given as unix:///path or tcp://host:port",
-        hints=["for ssh://, run Aileron on that host: launch connects to its daemon"],
+        hints=["for another machine: log in to it, for example with ssh, and launch there"],
     )
 
 
