@@ -22,7 +22,7 @@ from aileron_core.sessions.links import refuse_shared
 from aileron_core.sessions.plan import LaunchPlan, WorkspacePlan
 from aileron_core.sessions.stubs import effective
 
-IMAGE_ABSENT = ErrorCode("image-missing", EXIT_NO_INPUT, "The image is not on this machine.")
+IMAGE_MISSING = ErrorCode("image-missing", EXIT_NO_INPUT, "The image is not on this machine.")
 
 TOOLS = """\
 # Tools of this sandbox, one a line: NAME<tab>WHAT IT DOES
@@ -80,13 +80,13 @@ async def ensure_image(
     """The plan's image, fetched or built when it is absent and the plan says how.
 
     Raises:
-        AileronError: ``image-absent``, or what the backend says.
+        AileronError: ``image-missing``, or what the backend says.
     """
     found = await backend.image(plan.image)
     if found is not None and not (plan.rebuild and plan.recipe):
         return found
     if plan.recipe is None:
-        raise IMAGE_ABSENT(
+        raise IMAGE_MISSING(
             f"the image {plan.image} is not on this machine",
             hints=[
                 f"podman pull {plan.image}",

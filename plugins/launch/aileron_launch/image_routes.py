@@ -23,7 +23,7 @@ from aileron_launch.planner import plan
 
 Work = Callable[[Progress], Awaitable[Any]]
 _LINES = 64
-"""Lines of progress that wait for a slow reader; then the work waits too."""
+"""Lines of progress that wait for a slow reader; those beyond are dropped, the work never waits."""
 
 
 @frozen
@@ -131,7 +131,7 @@ async def build(daemon: Daemon, made: LaunchPlan, progress: Progress) -> Built:
     """Make sure that the image is here; built anew when that is asked for.
 
     Raises:
-        AileronError: ``image-absent``, or what the tools say.
+        AileronError: ``image-missing``, or what the tools say.
     """
     backend = await daemon.backend(made.backend, made.connection)
     found = await ensure_image(backend, made, progress)
