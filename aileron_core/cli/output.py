@@ -123,9 +123,13 @@ class Output:
 def error_text(error: AileronError) -> str:
     """An error for people: what, why, then what to do, one action a line."""
     parts = [error.message, error.why]
-    said = " ".join(clean(part).rstrip(".") + "." for part in parts if part)
+    said = " ".join(_sentence(clean(part)) for part in parts if part)
     mends = "".join(f"\n  {clean(hint)}" for hint in error.hints)
     return f"aileron: {said}{mends} [{error.code}]"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(("?", "!")) else text.rstrip(".") + "."
 
 
 def wants_color(stream: TextIO) -> bool:

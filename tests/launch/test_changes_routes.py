@@ -98,6 +98,14 @@ async def test_applying_is_recorded_first(daemon: Daemon, person: Any) -> None:
     assert daemon.recorded == [("changes.applied", {"changes": 1, "force": False})]
 
 
+async def test_applying_twice(daemon: Daemon, person: Any) -> None:
+    """The second time there is nothing left to apply, and that is no failure."""
+    await daemon.call("POST", "/changes/apply", json={"force": False})
+    done = await daemon.call("POST", "/changes/apply", json={"force": False})
+    assert done == {"applied": [], "skipped": []}
+    assert os.listdir(person.workspace) == ["new"]
+
+
 async def test_discarding(daemon: Daemon, person: Any) -> None:
     """Nothing reaches the workspace, and the record says so."""
     assert await daemon.call("DELETE", "/changes") == {"discarded": 3}

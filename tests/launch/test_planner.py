@@ -62,6 +62,13 @@ def test_an_agent_that_is_nowhere(image: str | None) -> None:
     assert caught.value.hints
 
 
+def test_an_agent_that_is_misspelt() -> None:
+    """The nearest agent is named first."""
+    with pytest.raises(AileronError) as caught:
+        choose_tier(None, "clade", None, Findings())
+    assert caught.value.hints[0] == "did you mean 'claude'?"
+
+
 @pytest.mark.parametrize(
     "image",
     [

@@ -10,7 +10,8 @@ from attrs import frozen
 
 from aileron_core.backend import Limits
 from aileron_core.errors import EXIT_CONFIG, EXIT_NO_INPUT, ErrorCode
-from aileron_launch.profiles import Profile
+from aileron_core.nearest import nearest
+from aileron_launch.profiles import Profile, load_profiles
 from aileron_launch.settings import Settings
 from aileron_launch.units import parse_duration, parse_size, show_size
 
@@ -91,11 +92,17 @@ def choose_tier(
         f"{agent} is neither a known agent nor a command on this machine",
         why="no image was chosen, and the base image has no recipe for it",
         hints=[
+            *_agent_meant(agent),
             f"install {agent} and launch again",
             "choose an image that has it: aileron launch --image REF",
             "describe it as a profile (docs/agents.md)",
         ],
     )
+
+
+def _agent_meant(agent: str) -> list[str]:
+    found = nearest(agent, load_profiles())
+    return [f"did you mean {found!r}?"] if found else []
 
 
 def _asked(image: str, agent: str, found: Findings) -> TierChoice:

@@ -112,6 +112,12 @@ def test_errors_of_a_sandbox_cannot_paint() -> None:
     assert "\x1b" not in error_text(INTERNAL("no \x1b[2J", why="\x07", hints=["\x1b]0;x\x07"]))
 
 
+def test_sentences_of_an_error_end_once() -> None:
+    """What ends in a question or a full stop gets no other full stop."""
+    text = error_text(INTERNAL("no '--x'. Did you mean '--y'?", why="it is unknown."))
+    assert text.startswith("aileron: no '--x'. Did you mean '--y'? it is unknown. [")
+
+
 def test_what_a_stream_cannot_write_is_escaped() -> None:
     """A terminal of another age."""
     raw = io.BytesIO()

@@ -55,8 +55,14 @@ def apply_changes(
         raise CHANGES_CONFLICT(
             f"{len(found.conflicts)} of {len(found.applicable)} changes need your word",
             why="; ".join([*first, *([f"and {more} more"] if more else [])]),
-            hints=["look: aileron sessions diff", "overwrite: aileron sessions apply --force"],
+            hints=[
+                "look: aileron sessions diff SESSION",
+                "overwrite: aileron sessions apply --force SESSION",
+            ],
         )
+    skipped = tuple(c for c in found.changes if c.skipped)
+    if not found.applicable:  # nothing was changed, or it is applied and gone
+        return ApplyResult((), skipped)
     done: list[str] = []
     with opened(upper) as above, opened(workspace) as below:
         for change in found.applicable:
@@ -69,7 +75,7 @@ def apply_changes(
                     hints=["mend that and run it again: what is written already is skipped"],
                 ) from error
             done.append(change.path)
-    return ApplyResult(tuple(done), tuple(c for c in found.changes if c.skipped))
+    return ApplyResult(tuple(done), skipped)
 
 
 def discard_changes(changes: Path) -> None:

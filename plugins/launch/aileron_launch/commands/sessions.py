@@ -146,6 +146,8 @@ def diff(app: App, session: str, brief: bool) -> None:
         return
     for change in report["changes"]:
         app.out.line(_change_line(change))
+    if not report["changes"]:
+        app.out.say("no changes are kept aside")
     if report["diff"]:
         app.out.line()
         app.out.line(report["diff"].rstrip("\n"))
@@ -166,6 +168,8 @@ def apply(app: App, session: str, force: bool) -> None:
         app.out.line(clean(path))
     for change in done["skipped"]:
         app.out.warn(f"not applied: {_change_line(change)}")
+    if not done["applied"]:
+        app.out.say("nothing to apply")
 
 
 @command.command()
