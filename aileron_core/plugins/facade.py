@@ -18,6 +18,7 @@ from attrs import evolve
 from aileron_core import records
 from aileron_core.errors import AileronError
 from aileron_core.plugins.facts import (
+    BACKEND_DISABLED,
     PLUGIN_BROKEN,
     PLUGIN_CONFLICT,
     PLUGIN_FAILED,
@@ -109,6 +110,31 @@ class Hooks:
                     f"the daemon runs without the plugin {fact.name!r}, which is on now",
                     why=f"when it started the plugin was {fact.why}",
                     hints=["aileron daemon stop; the next command starts it anew"],
+                )
+
+    def require_backend(self, name: str, disabled: Iterable[str]) -> None:
+        """Refuse a backend whose plugin is switched off, also since this process loaded.
+
+        Args:
+            name: the backend; one that nobody gives is left to who opens it.
+            disabled: plugins that are off now, whoever says so.
+
+        Raises:
+            AileronError: ``backend-disabled``.
+        """
+        off = {fact.name for fact in self.plugins if not fact.enabled} | set(disabled)
+        givers = [
+            plugin
+            for plugin, given in self._ask("aileron_backends", _many(records.BackendFactory))
+            if any(backend.name == name for backend in given)
+        ]
+        # A plugin that was off from the start is not asked; it is known by the backend's own name.
+        for plugin in givers or [name]:
+            if plugin in off:
+                raise BACKEND_DISABLED(
+                    f"the backend {name!r} cannot be used",
+                    why=f"the plugin {plugin!r} is switched off",
+                    hints=[f"aileron plugins enable {plugin}", "aileron launch --sandbox BACKEND"],
                 )
 
     def implemented(self, name: str) -> list[str]:

@@ -19,6 +19,9 @@ PLUGIN_BROKEN = ErrorCode(
 PLUGIN_STALE = ErrorCode(
     "plugin-stale", EXIT_UNAVAILABLE, "A plugin was switched on after the daemon started."
 )
+BACKEND_DISABLED = ErrorCode(
+    "backend-disabled", EXIT_UNAVAILABLE, "The plugin that gives the backend is switched off."
+)
 PLUGIN_FAILED = ErrorCode("plugin-failed", EXIT_SOFTWARE, "A plugin failed while it was asked.")
 PLUGIN_CONFLICT = ErrorCode(
     "plugin-conflict", EXIT_CONFIG, "Two plugins give the same name to different things."

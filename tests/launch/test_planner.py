@@ -306,6 +306,15 @@ async def test_plugins_are_left_out_wherever_that_is_said(person: Any) -> None:
     assert made.waived == {"proxy"}
 
 
+async def test_a_backend_that_is_switched_off(person: Any) -> None:
+    """Nothing is planned on it, though the daemon has it loaded."""
+    request = person.request("ls", disable=("podman",), search_path="/usr/bin:/bin")
+    daemon = Daemon(person, podman=types.ModuleType("c"))
+    with pytest.raises(AileronError) as caught:
+        await plan(request, daemon, "s_abcdefgh12")  # type: ignore[arg-type]  # a part
+    assert caught.value.code == "backend-disabled"
+
+
 async def test_a_project_only_tightens(person: Any) -> None:
     """An untrusted project file may lower limits and protect more, and nothing else."""
     project = person.workspace / ".aileron.toml"

@@ -63,6 +63,7 @@ async def plan(request: LaunchRequest, daemon: Daemon, session_id: str) -> Launc
         request, read.settings, daemon.paths, session_id, use, search=search_of(request)
     )
     made = await trio.to_thread.run_sync(make_plan, inputs)
+    daemon.hooks.require_backend(made.backend, read.disabled)
     return evolve(made, rules=read.policy, disabled=read.disabled, limits_asked=read.limits)
 
 

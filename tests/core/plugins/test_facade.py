@@ -241,3 +241,14 @@ def test_sessions_listeners_reach_services() -> None:
     with socket.socket() as one:
         session = session_for(listeners={"proxy": one})
         assert [s.name for s in hooks_with(Plugin()).services(session)] == ["proxy"]
+
+
+def test_a_backend_of_a_plugin_that_is_off_is_refused() -> None:
+    """Switched off after the process loaded it counts as well: exit status 69, and the mend."""
+    hooks = hooks_with(ours=plugin(backends=[BackendFactory("podman", "", nothing)]))
+    hooks.require_backend("podman", ["another"])
+    hooks.require_backend("unknown", [])
+    with pytest.raises(AileronError) as caught:
+        hooks.require_backend("podman", ["ours"])
+    assert (caught.value.code, caught.value.exit_status) == ("backend-disabled", 69)
+    assert caught.value.hints[0] == "aileron plugins enable ours"
