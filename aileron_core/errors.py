@@ -23,8 +23,6 @@ EXIT_PENDING = 75  # EX_TEMPFAIL: still pending, try again
 EXIT_DENIED = 77  # EX_NOPERM: denied by policy or a person
 EXIT_CONFIG = 78  # EX_CONFIG
 EXIT_TIMEOUT = 124  # as timeout(1)
-EXIT_NOT_EXECUTABLE = 126  # as sh(1)
-EXIT_NOT_FOUND = 127  # as sh(1)
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as sh(1)
 
 

@@ -277,7 +277,7 @@ def aileron_deciders(session: Session) -> Iterable[NamedDecider]:
 def aileron_secret_sources() -> Iterable[SecretSource]:
     """Add a place that credentials' ``source = "scheme:reference"`` may name.
 
-    Called once in the daemon.
+    For the plugin `proxy`, which will fetch credentials; nothing calls it before that.
 
     Returns:
         Any number of `SecretSource`. Two of one scheme are an error that names both plugins.
@@ -301,7 +301,8 @@ def aileron_secret_sources() -> Iterable[SecretSource]:
 def aileron_approval_channels() -> Iterable[ApprovalChannel]:
     """Add a place where pending approvals are announced.
 
-    Called once in the daemon. A channel announces; it never decides.
+    For the plugin `approvals`, which will announce; nothing calls it before that. A channel
+    announces; it never decides.
 
     Returns:
         Any number of `ApprovalChannel`.

@@ -7,7 +7,6 @@ reorder text) are shown as escapes, never sent to a terminal.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,8 +47,6 @@ class Output:
     json: bool = False
     quiet: bool = False
     verbose: int = 0
-    color: bool = False
-    """Stdout is a terminal and the person did not forbid colour (``NO_COLOR``)."""
     stdout: TextIO = field(factory=lambda: sys.stdout)
     stderr: TextIO = field(factory=lambda: sys.stderr)
 
@@ -130,11 +127,6 @@ def error_text(error: AileronError) -> str:
 
 def _sentence(text: str) -> str:
     return text if text.endswith(("?", "!")) else text.rstrip(".") + "."
-
-
-def wants_color(stream: TextIO) -> bool:
-    """Colour is for terminals, and not when ``NO_COLOR`` (no-color.org) or ``TERM=dumb`` is set."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _aligned(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> str:

@@ -55,9 +55,7 @@ class _Ready:
     def _say(self, answer: object) -> int | None:
         fd, self._fd = self._fd, None
         if fd is not None:
-            with suppress(
-                BrokenPipeError
-            ):  # whoever started us may be gone
+            with suppress(BrokenPipeError):  # whoever started us may be gone
                 os.write(fd, json.dumps(answer).encode())
         return fd
 

@@ -12,12 +12,9 @@ from quart import Blueprint
 from aileron_core import __version__
 from aileron_core.daemon.calls import bounded, call
 from aileron_core.daemon.context import SessionSummary
-from aileron_core.errors import ErrorCode
 
 if TYPE_CHECKING:
     from aileron_core.daemon.main import LocalDaemon
-
-SESSION_LIVES = ErrorCode("session-lives", 75, "The session has not ended, so its record stays.")
 
 
 @frozen
@@ -167,11 +164,6 @@ def _add_session_calls(calls: Blueprint, daemon: LocalDaemon) -> None:
     async def forget(ref: str) -> None:
         """Remove the record, log and change set of a session that has ended."""
         found = await daemon.sessions.find(ref)
-        if found.ended is None:
-            raise SESSION_LIVES(
-                f"session {found.name} is {found.state}",
-                hints=[f"aileron sessions stop {found.id}"],
-            )
         await daemon.sessions.forget(found.id)
 
 

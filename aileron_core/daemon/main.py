@@ -32,7 +32,7 @@ from aileron_core.daemon.context import Sessions
 from aileron_core.daemon.database import SqliteDatabase, open_database
 from aileron_core.daemon.gate import DecisionGate
 from aileron_core.daemon.openapi import openapi_blueprint
-from aileron_core.daemon.problems import DAEMON_DRAINING, DAEMON_RUNNING
+from aileron_core.daemon.problems import DAEMON_RUNNING
 from aileron_core.daemon.record_api import record_blueprint
 from aileron_core.daemon.sandbox_api import make_sandbox_app
 from aileron_core.daemon.serve import Bounded, HttpLimits, HttpServer, is_own, listen_on
@@ -133,15 +133,6 @@ class LocalDaemon:
                 await backend.aclose()
             except Exception as error:  # noqa: BLE001 - a plugin's fault must not keep the others open
                 log.error("backend did not close", backend=name, error=repr(error))
-
-    def refuse_when_draining(self) -> None:
-        """Refuse what would begin something new while the daemon ends.
-
-        Raises:
-            AileronError: ``daemon-draining``.
-        """
-        if self.draining:
-            raise DAEMON_DRAINING("the daemon is ending", hints=["wait for it, then try again"])
 
     async def drain(self, deadline: float | None) -> None:
         """No new session; those there are get ``deadline`` seconds (None: all they need)."""

@@ -23,12 +23,6 @@ from aileron_core.errors import (
 BAD_REQUEST = ErrorCode("bad-request", EXIT_USAGE, "A call of the API is malformed.")
 BODY_TOO_LARGE = ErrorCode("body-too-large", EXIT_USAGE, "The body of a call is over the limit.")
 CALL_UNKNOWN = ErrorCode("call-unknown", EXIT_USAGE, "The API has no such call.")
-DAEMON_BUSY = ErrorCode(
-    "daemon-busy", EXIT_UNAVAILABLE, "The daemon has too many connections of this kind."
-)
-DAEMON_DRAINING = ErrorCode(
-    "daemon-draining", EXIT_UNAVAILABLE, "The daemon is ending and takes nothing new."
-)
 DAEMON_RUNNING = ErrorCode("daemon-running", EXIT_UNAVAILABLE, "Another daemon of this user runs.")
 DAEMON_VERSION = ErrorCode(
     "daemon-version", EXIT_SOFTWARE, "The daemon is of another version than the command."
@@ -48,7 +42,6 @@ _CODES = {
     408: REQUEST_SLOW,
     413: BODY_TOO_LARGE,
     431: HEAD_TOO_LARGE,
-    503: DAEMON_BUSY,
 }
 _BY_CODE = {code.name: status for status, code in _CODES.items()}
 _BY_EXIT = {

@@ -52,7 +52,8 @@ class Contribution:
     requirements: tuple[str, ...] = ()
     """Programs that the image must resolve on PATH."""
     protects: tuple[str, ...] = ()
-    """Promises that this contribution enforces, shown in the summary (for example ``network``)."""
+    """What this contribution enforces. Rules about programs need one that names ``exec``, else a
+    launch is refused."""
 
 
 class SessionState(enum.StrEnum):

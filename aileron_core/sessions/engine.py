@@ -16,7 +16,7 @@ from attrs import asdict, define, evolve, field
 from aileron_core.backend import Backend, ImageInfo, Progress
 from aileron_core.daemon.context import Daemon, SessionSummary
 from aileron_core.daemon.sandbox_api import serve_sandbox_api
-from aileron_core.errors import EXIT_UNAVAILABLE, EXIT_USAGE, AileronError, ErrorCode
+from aileron_core.errors import EXIT_PENDING, EXIT_UNAVAILABLE, EXIT_USAGE, AileronError, ErrorCode
 from aileron_core.records import Service, Session
 from aileron_core.sessions import prepare, probe, recover
 from aileron_core.sessions import spec as specs
@@ -31,7 +31,9 @@ from aileron_core.sessions.store import SessionStore
 from aileron_core.sessions.stubs import StubKeeper
 
 NAME_TAKEN = ErrorCode("session-name-taken", EXIT_USAGE, "A running session has this name.")
-SESSION_ALIVE = ErrorCode("session-alive", EXIT_USAGE, "The session has not ended yet.")
+SESSION_ALIVE = ErrorCode(
+    "session-alive", EXIT_PENDING, "The session has not ended, so its record stays."
+)
 SESSIONS_DRAINING = ErrorCode(
     "sessions-draining", EXIT_UNAVAILABLE, "The daemon is finishing and starts no new session."
 )
@@ -197,13 +199,6 @@ class SessionEngine:
         if reference in self.runs:
             return self.runs[reference]
         return next((run for run in self.runs.values() if run.summary.name == reference), None)
-
-    def by_token(self, digest: str) -> Session | None:
-        """The session whose token has this SHA-256 (hexadecimal)."""
-        for run in self.runs.values():
-            if secrets.compare_digest(run.token_digest, digest):
-                return run.session
-        return None
 
     async def keep(self, run: Run) -> None:
         """Put the new session on record, before anything of it exists outside our directories."""

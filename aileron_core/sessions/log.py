@@ -11,16 +11,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
+
 from aileron_core.sessions.frames import HEADER, Frame, encode
 
 LARGEST = 16 << 20
 """Bytes of one session's log, both files together."""
 
+log = structlog.get_logger("aileron.sessions")
+
 
 class SessionLog:
     """The log of one session; appending never fails the session.
 
-    A full disk loses log lines, not the agent's work: ``lost`` then says how many bytes.
+    A full disk loses log lines, not the agent's work: ``lost`` then says how many bytes, and the
+    daemon's log that it has begun.
     """
 
     def __init__(self, directory: Path, largest: int = LARGEST) -> None:
@@ -35,7 +40,9 @@ class SessionLog:
         frame = encode(Frame.STDERR if channel == 2 else Frame.STDOUT, data)
         try:
             self._write(frame)
-        except OSError:
+        except OSError as error:
+            if not self.lost:
+                log.warning("output is not logged", file=str(self._current), error=str(error))
             self.lost += len(data)
             self.close()
 

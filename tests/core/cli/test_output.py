@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aileron_core.cli.output import Output, clean, error_text, wants_color
+from aileron_core.cli.output import Output, clean, error_text
 from aileron_core.errors import INTERNAL
 
 
@@ -124,22 +124,3 @@ def test_what_a_stream_cannot_write_is_escaped() -> None:
     stdout = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
     Output(stdout=stdout).line("é")
     assert raw.getvalue() == b"\\xe9\n"
-
-
-def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`NO_COLOR`, a dumb terminal and a pipe say no."""
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            """Yes."""
-            return True
-
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    assert wants_color(Terminal())
-    assert not wants_color(io.StringIO())
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert not wants_color(Terminal())
-    monkeypatch.delenv("NO_COLOR")
-    monkeypatch.setenv("TERM", "dumb")
-    assert not wants_color(Terminal())

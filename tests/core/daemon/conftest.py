@@ -20,6 +20,7 @@ from aileron_core.daemon.context import SessionSummary
 from aileron_core.daemon.database import SqliteDatabase, open_database
 from aileron_core.errors import ErrorCode
 from aileron_core.paths import Paths, make_private
+from aileron_core.sessions.engine import SESSION_ALIVE
 
 NO_SESSION = ErrorCode("test-session-unknown", 66, "For tests.")
 
@@ -92,7 +93,9 @@ class FakeSessions:
         return await self.find(session)
 
     async def forget(self, session: str) -> None:
-        """Noted."""
+        """Noted, for one that has ended."""
+        if (await self.find(session)).ended is None:
+            raise SESSION_ALIVE(f"the session {session} has not ended")
         self.calls.append(("forget", session))
 
     async def drain(self, deadline: float | None) -> None:

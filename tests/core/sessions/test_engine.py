@@ -313,11 +313,9 @@ async def test_the_record_never_holds_the_token(bench, engine):
     """Neither database nor audit log nor log of the daemon has the session's token."""
     summary = await bench.launch("sleep", "infinity", detach=True)
     token = engine.runs[summary.id].token.encode()
-    assert engine.by_token(engine.runs[summary.id].token_digest).id == summary.id
     await engine.stop(summary.id, by="a test", grace=0)
     for path in bench.paths.state.rglob("*"):
         assert not path.is_file() or token not in path.read_bytes(), path
-    assert engine.by_token("0" * 64) is None
 
 
 async def test_an_unfit_image_is_refused(bench, engine):
