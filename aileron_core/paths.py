@@ -13,11 +13,16 @@ from pathlib import Path
 
 from attrs import frozen
 
-from aileron_core.errors import EXIT_CONFIG, ErrorCode
+from aileron_core.errors import EXIT_CANNOT_CREATE, EXIT_CONFIG, ErrorCode
 
 DIRECTORY_UNSAFE = ErrorCode(
     "directory-unsafe", EXIT_CONFIG, "A private directory belongs to somebody else or is a link."
 )
+DIRECTORY_UNUSABLE = ErrorCode(
+    "directory-unusable", EXIT_CANNOT_CREATE, "A private directory cannot be made."
+)
+
+_VARIABLES = ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME")
 
 # sun_path holds 108 bytes with the terminating NUL (unix(7)); "console.sock" and friends need 32.
 _LONGEST_RUNTIME = 76
@@ -112,9 +117,19 @@ def make_private(directory: Path) -> Path:
     """The directory, 0700 and the user's own, made when absent.
 
     Raises:
-        AileronError: ``directory-unsafe`` when it is a link, no directory, or somebody else's.
+        AileronError: ``directory-unsafe`` when it is a link or somebody else's;
+            ``directory-unusable`` when it cannot be made.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DIRECTORY_UNUSABLE(
+            f"the directory {directory} cannot be made",
+            why=error.strerror or str(error),
+            hints=[
+                f"mend that, or set {', '.join(_VARIABLES)} to directories of your own",
+            ],
+        ) from error
     info = os.lstat(directory)
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
         raise DIRECTORY_UNSAFE(

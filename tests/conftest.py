@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -12,6 +13,12 @@ from real_aileron import Aileron, AileronEnv, Leftovers
 
 KERNEL = "kernel: "
 """Start of the only reason for a skip that CI accepts: the fixture `kernel_cannot` writes it."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C end what tests start, also where the suite runs in a script's background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
