@@ -204,6 +204,7 @@ def test_nothing_of_the_hosts_environment_goes_in(person: Any) -> None:
         '{"image": "x", "containerEnv": {"A": 1}}',
         '{"image": "x", "customizations": {"aileron": {"privileged": true}}}',
         '{"image": "x", "customizations": {"aileron": {"install_agent": "yes"}}}',
+        '{"customizations": {"aileron": {"image": "devcontainer"}}}',
         '{"image": "x", "customizations": []}',
     ],
 )

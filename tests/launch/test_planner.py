@@ -38,7 +38,6 @@ def test_the_order_of_tiers() -> None:
     assert tier(None, CLAUDE, devcontainer="trusted", on_host=True) == "devcontainer"
     assert tier(None, CLAUDE, devcontainer="untrusted", on_host=True) == "host"
     assert tier(None, CLAUDE, devcontainer="untrusted") == "base"
-    assert tier(None, CLAUDE, on_host=True, host_tier=False) == "base"
     assert tier(None, None, on_host=True) == "host"
 
 

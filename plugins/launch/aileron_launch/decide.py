@@ -59,8 +59,6 @@ class Findings:
     devcontainer: Literal["none", "untrusted", "trusted"] = "none"
     on_host: bool = False
     """The agent (or command, or a shell) runs on the host."""
-    host_tier: bool = True
-    """This machine can give the host tier: the backend runs here."""
 
 
 def choose_tier(
@@ -82,7 +80,7 @@ def choose_tier(
         return TierChoice("byo", image, f"the image {image} was asked for")
     if found.devcontainer == "trusted":
         return TierChoice("devcontainer", reason="the workspace has a trusted devcontainer")
-    if found.on_host and found.host_tier:
+    if found.on_host:
         return TierChoice("host", reason=f"{agent} is installed on this machine")
     if profile is not None and profile.install:
         return TierChoice(

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from aileron_core.backend import Mount, PortMapping
 from aileron_core.errors import EXIT_NO_INPUT, EXIT_USAGE, AileronError, ErrorCode
+from aileron_launch.images.locate import KEYS
 from aileron_launch.workspace import Surroundings
 
 OPTION_INVALID = ErrorCode(
@@ -37,7 +38,6 @@ _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_KEY|CREDENT
 _SOURCE_TREES = ("/proc", "/sys", "/dev", "/run", "/var/run", "/boot")
 _SOURCE_PLACES = ("/", "/etc", "/home", "/root", "/var", "/var/lib")
 _SOURCE_FILES = ("/etc/shadow", "/etc/gshadow", "/etc/sudoers")
-_KEYS = (".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".password-store", ".netrc")
 _TARGET_TREES = ("/proc", "/sys", "/dev", "/run/aileron", "/etc/aileron")
 _TARGET_PLACES = (
     "/", "/bin", "/etc", "/home", "/lib", "/lib64", "/run", "/sbin", "/usr", "/usr/bin", "/usr/lib",
@@ -141,7 +141,7 @@ def _target_refusal(target: str, place: Place) -> str:
 
 
 def _warning(source: Path) -> str:
-    if any(part in _KEYS for part in source.parts) or any((source / key).exists() for key in _KEYS):
+    if any(part in KEYS for part in source.parts) or any((source / key).exists() for key in KEYS):
         return f"{source} holds keys, which the agent can read"
     return ""
 

@@ -197,6 +197,8 @@ class _Reader:
                 f"unknown key customizations.aileron.{unknown[0][:80]}",
                 "known: image, install_agent",
             )
+        if own.get("image") == "devcontainer":
+            raise self.fail("customizations.aileron.image cannot be this very devcontainer")
         if not isinstance(own.get("install_agent", False), bool):
             raise self.fail("customizations.aileron.install_agent must be true or false")
         return own

@@ -20,13 +20,14 @@ KEYS = (
     ".ssh",
     ".gnupg",
     ".aws",
+    ".azure",
     ".kube",
     ".docker",
     ".netrc",
     ".password-store",
     ".git-credentials",
 )
-"""Names that a bound directory must not hold."""
+"""Names of what holds keys: nothing that an agent brings along may hold them."""
 
 _MOST_LINKS = 40  # as the kernel: MAXSYMLINKS
 _DEEPEST = 4
