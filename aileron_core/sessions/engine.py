@@ -73,6 +73,8 @@ class SessionEngine:
     )
     stub_lock: trio.Lock = field(factory=trio.Lock, init=False)
     runs: dict[str, Run] = field(factory=dict, init=False)
+    unsaved: dict[str, SessionSummary] = field(factory=dict, init=False)
+    """How sessions ended whose records the database does not take; it is tried again and again."""
     is_draining: bool = field(default=False, init=False)
     serves_api: bool = field(default=True, kw_only=True)
     """Whether something answers on the sessions' API listeners."""
@@ -133,7 +135,8 @@ class SessionEngine:
         if not all:
             return sorted(live.values(), key=_created, reverse=True)
         history = await self.store.history()
-        return [live.get(summary.id, summary) for summary in history]
+        known = {**self.unsaved, **live}
+        return [known.get(summary.id, summary) for summary in history]
 
     async def find(self, reference: str) -> SessionSummary:
         """See `Sessions.find`."""
@@ -141,7 +144,7 @@ class SessionEngine:
             return self._seen(run)
         found = await self.store.matching(reference)
         run = self.runs.get(found.id)
-        return found if run is None else self._seen(run)
+        return self.unsaved.get(found.id, found) if run is None else self._seen(run)
 
     async def stop(self, session: str, *, by: str, grace: float = GRACE_SECONDS) -> SessionSummary:
         """See `Sessions.stop`."""
@@ -168,6 +171,7 @@ class SessionEngine:
         state = self.daemon.paths.session_state(summary.id)
         await trio.to_thread.run_sync(remove_tree, state)
         await self.store.remove(summary.id)
+        self.unsaved.pop(summary.id, None)
 
     async def recover(self) -> Sequence[str]:
         """See `Sessions.recover`."""
@@ -249,7 +253,16 @@ class SessionEngine:
             await run.live()
         finally:
             self.runs.pop(run.summary.id, None)
-        await self._trim()
+        try:
+            await self._save_again()
+            await self._trim()
+        except AileronError as error:  # a full disk must not end the daemon's other sessions
+            log.error("the history is not up to date", error=str(error))
+
+    async def _save_again(self) -> None:
+        for session, summary in list(self.unsaved.items()):
+            await self.store.save(summary)
+            del self.unsaved[session]
 
     async def _trim(self) -> None:
         """Forget the oldest sessions; one's files that stay must not end the daemon's others."""

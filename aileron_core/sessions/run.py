@@ -49,6 +49,7 @@ class Engine(Protocol):
     stubs: StubKeeper
     creations: trio.CapacityLimiter
     stub_lock: trio.Lock
+    unsaved: dict[str, SessionSummary]
 
     def api_service(self, run: Run) -> Service | None:
         """What answers on the session's API listener."""
@@ -348,6 +349,7 @@ class Run:
         try:
             await self._record()
         except Exception as error:  # noqa: BLE001 - the session is over all the same
+            self.engine.unsaved[self.plan.session] = self.summary
             log.error(
                 "the end was not recorded", session=self.plan.session, error=str(as_error(error))
             )

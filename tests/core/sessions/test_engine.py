@@ -375,3 +375,26 @@ async def test_a_full_disk_is_named(bench, engine, monkeypatch):
     assert caught.value.code == "host-refused"
     assert "free space" in caught.value.hints[0]
     assert bench.left() == []
+
+
+async def test_an_end_that_cannot_be_recorded(bench, engine, monkeypatch):
+    """It is told as it was, not as running; the record is made good when the database takes it."""
+    summary = await bench.launch("cat")
+    save = engine.store.save
+
+    async def full(_summary):
+        raise aileron_error("full")
+
+    monkeypatch.setattr(engine.store, "save", full)
+    terminal = await bench.open(summary.id)
+    await terminal.send(EOF)
+    await terminal.end()
+    (listed,) = await engine.summaries(all=True)
+    found = await engine.find(summary.id)
+    assert (listed.state, found.state) == ("failed", "failed")
+    assert (await engine.store.history())[0].state != "failed"
+    monkeypatch.setattr(engine.store, "save", save)
+    await bench.record((await bench.launch("true", detach=True)).id)
+    while engine.unsaved:
+        await trio.lowlevel.checkpoint()
+    assert (await engine.store.matching(summary.id)).state == "failed"
