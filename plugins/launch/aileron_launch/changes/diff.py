@@ -48,11 +48,9 @@ def _one(change: Change, above: int, below: int) -> Iterator[str]:
         return
     yield f"diff --git a/{path} b/{path}{mark}\n"
     yield from _modes(change, above, below)
-    old, new = _content(below, change.path), _content(above, change.path)
-    if change.kind == "deleted":
-        new = b""
-    elif change.kind == "added":
-        old = b""
+    # What marks a deletion is a device of the sandbox's root, which a plain user may not open.
+    new = b"" if change.kind == "deleted" else _content(above, change.path)
+    old = b"" if change.kind == "added" else _content(below, change.path)
     yield from _compare(path, old, new, change)
 
 
