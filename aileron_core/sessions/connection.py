@@ -140,6 +140,8 @@ class Input:
     _send: trio.MemorySendChannel[bytes | None] = field(init=False)
     _queue: trio.MemoryReceiveChannel[bytes | None] = field(init=False)
     _waiting: int = 0
+    _has_ended: bool = False
+    """The client has ended its input: what else it sends is dropped."""
 
     def __attrs_post_init__(self) -> None:
         self._send, self._queue = trio.open_memory_channel[bytes | None](float("inf"))
@@ -171,7 +173,8 @@ class Input:
         if kind is Frame.STDIN:
             self._take(payload)
         elif kind is Frame.EOF:
-            if self.has_stdin:
+            if self.has_stdin and not self._has_ended:
+                self._has_ended = True
                 self._send.send_nowait(None)
         elif kind is Frame.RESIZE:
             await self.stream.resize(*decode_size(payload))
@@ -184,7 +187,7 @@ class Input:
         self._waiting += len(data)
         if self._waiting > WINDOW:
             raise FrameError("more input than the window allows")
-        if self.has_stdin and data:
+        if self.has_stdin and data and not self._has_ended:
             self._send.send_nowait(data)
 
 

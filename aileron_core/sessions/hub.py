@@ -104,10 +104,6 @@ class Hub:
         self._tell_followers()
         await self._tell(encode(Frame.STDERR if channel == 2 else Frame.STDOUT, data))
 
-    async def notice(self, text: str) -> None:
-        """A line for the people who are attached; not part of the output."""
-        await self._tell(encode(Frame.NOTICE, text.encode()))
-
     def close(self, last: bytes) -> None:
         """End every client after a last frame; those that attach later get just that."""
         self.last = last

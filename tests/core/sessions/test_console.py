@@ -198,6 +198,15 @@ async def test_more_than_the_window_is_a_fault(talking, engine, patient_clock):
     assert (await talking.record(summary.id)).reason == "the terminal was closed"
 
 
+async def test_input_ends_once(talking, engine):
+    """What a client sends after the end of its input is dropped, and nothing of it is kept."""
+    summary = await talking.launch("cat")
+    terminal = await talking.open(summary.id)
+    late = encode(Frame.STDIN, b"late")
+    await terminal.send(encode(Frame.STDIN, b"early"), EOF, *[EOF] * 100, late)
+    assert await terminal.output() == b"early"
+
+
 async def test_every_byte_of_input_is_acknowledged(talking, engine):
     """The numbers in TAKEN frames add up to what was sent."""
     summary = await talking.launch("cat")
