@@ -68,14 +68,15 @@ def warm(aileron, quiet):
 def services(env):
     """Processes that serve this environment's Podman socket."""
     socket = os.fsencode(env.runtime)
-    found = []
+    found = set()
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes()
         except OSError:
             continue
         if b"system\0service" in command and socket in command:
-            found.append(entry.name)
+            # By socket: a plain user's service is two processes, one in the user's own namespace.
+            found.update(word for word in command.split(b"\0") if socket in word)
     return found
 
 
