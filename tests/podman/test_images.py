@@ -12,7 +12,7 @@ import trio
 
 from aileron_core.backend import Recipe
 from aileron_core.errors import AileronError
-from aileron_podman.images import ignored, pack, to_info
+from aileron_podman.images import ignored, not_provided, pack, to_info
 
 LABELS = {"io.aileron.test": "1"}
 
@@ -34,6 +34,15 @@ def archive(short_directory):
         entry.size = 5
         tar.addfile(entry, io.BytesIO(b"hello"))
     return str(path)
+
+
+def test_the_mend_fits_what_went_wrong():
+    """Without subordinate ids no image can be unpacked: another reference would not help."""
+    error = not_provided("localhost/x:1", "insufficient UIDs: check /etc/subuid and /etc/subgid")
+    assert "usermod --add-subuids" in error.hints[0]
+    error = not_provided("localhost/x:1", "no such host\n", ["STEP 1", "E: x"])
+    assert error.why == "no such host (its last words: STEP 1 | E: x)"
+    assert "--image" in error.hints[-1]
 
 
 @pytest.mark.container

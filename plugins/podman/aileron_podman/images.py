@@ -160,7 +160,7 @@ class Images:
         except ApiError as error:
             if error.status in (400, 404):  # 400: no reference at all, so no image either
                 return None
-            raise _not_provided(reference, error.message) from error
+            raise not_provided(reference, error.message) from error
 
     async def provide(self, recipe: Recipe, progress: Progress) -> ImageInfo:
         """Pull, import or build.
@@ -176,10 +176,10 @@ class Images:
             elif recipe.pull:
                 await self._pull(recipe, progress)
         except (ApiError, OSError) as error:
-            raise _not_provided(recipe.reference, _what(error)) from error
+            raise not_provided(recipe.reference, _what(error)) from error
         found = await self.info(recipe.reference)
         if found is None:
-            raise _not_provided(recipe.reference, "it is still not there")
+            raise not_provided(recipe.reference, "it is still not there")
         return found
 
     async def _pull(self, recipe: Recipe, progress: Progress) -> None:
@@ -219,7 +219,7 @@ class Images:
         async with aclosing(lines):
             async for line in lines:
                 if error := line.get("error"):
-                    raise _not_provided(recipe.reference, str(error), said[-8:])
+                    raise not_provided(recipe.reference, str(error), said[-8:])
                 for text in str(line.get("stream") or "").splitlines():
                     said.append(text)
                     progress(text)
@@ -230,10 +230,23 @@ def _what(error: Exception) -> str:
     return error.message if isinstance(error, ApiError) else str(error)
 
 
-def _not_provided(reference: str, why: str, said: list[str] | None = None) -> AileronError:
+def not_provided(reference: str, why: str, said: list[str] | None = None) -> AileronError:
+    """What went wrong with an image, its last words, and the mend that fits."""
     last = " | ".join(said or ())
     return IMAGE_NOT_PROVIDED(
         f"the image {reference} could not be provided",
-        why=f"{why} (its last words: {last})" if last else why,
-        hints=["check the reference and the network", "aileron sandbox check"],
+        why=f"{why.strip()} (its last words: {last})" if last else why.strip(),
+        hints=_mends(why),
     )
+
+
+def _mends(why: str) -> list[str]:
+    if "subuid" in why:  # containers/storage: the user has no range of subordinate ids
+        return [
+            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
+            "then: podman system migrate",
+        ]
+    return [
+        "check the reference and the network",
+        "or choose an image that is here: aileron launch --image host, or --image REF",
+    ]

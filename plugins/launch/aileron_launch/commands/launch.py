@@ -59,7 +59,7 @@ _SWITCH = click.Choice(["auto", "on", "off"])
 def command(app: App, /, args: tuple[str, ...], **options: Any) -> int:
     """Run AGENT (claude, codex, …, or any command; a shell when none is given) in a sealed sandbox.
 
-    The current directory is its workspace.
+    The current directory is its workspace. Options come before AGENT: what follows is AGENT's own.
     """
     request = make_request(app, args, options)
     if options["dry_run"]:
