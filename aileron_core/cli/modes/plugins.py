@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from aileron_core.cli.app import App
 from aileron_core.nearest import did_you_mean
 from aileron_core.plugins.facts import CORE, PLUGIN_ESSENTIAL, PLUGIN_UNKNOWN, PluginFact
 from aileron_core.plugins.scan import scan
+
+if TYPE_CHECKING:
+    from aileron_core.plugins.facade import Hooks
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -29,7 +32,7 @@ def list_plugins(app: App) -> None:
     """Every installed plugin."""
     hooks = app.hooks
     hooks.modes()  # a plugin that fails when asked is broken, too
-    rows = [_row(fact) for fact in hooks.plugins]
+    rows = [_row(fact, hooks) for fact in hooks.plugins]
     app.out.table(rows, ["name", "state", "distribution", "version", "why"])
 
 
@@ -43,7 +46,7 @@ def show(app: App, name: str) -> None:
         raise _unknown(name, facts)
     app.out.record(
         {
-            **_row(facts[name]),
+            **_row(facts[name], app.hooks),
             "module": facts[name].module,
             "hooks": app.hooks.implemented(name),
             "modes": app.hooks.modes_of(name),
@@ -100,15 +103,16 @@ def _change(app: App, *, on: Sequence[str], off: Sequence[str]) -> None:
         app.out.data({"file": str(file), "changed": changed, "disabled": sorted(still)})
 
 
-def _row(fact: PluginFact) -> dict[str, Any]:
+def _row(fact: PluginFact, hooks: Hooks) -> dict[str, Any]:
     state = "broken" if fact.broken else "on" if fact.enabled else "off"
+    idle = state == "on" and not hooks.implemented(fact.name)
     return {
         "id": fact.name,
         "name": fact.name,
         "state": state,
         "distribution": fact.distribution,
         "version": fact.version,
-        "why": fact.broken or fact.why,
+        "why": f"{fact.broken or fact.why}{'; adds nothing yet' if idle else ''}",
     }
 
 

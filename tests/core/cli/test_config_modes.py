@@ -110,6 +110,13 @@ def test_a_plugin_is_switched_off_and_on(aileron: Runner) -> None:
     assert aileron("plugins", "enable", "connectors", "--json").json["disabled"] == []
 
 
+def test_a_plugin_that_adds_nothing_says_so(aileron: Runner) -> None:
+    """Nobody is to believe that something enforces because it is on."""
+    rows = {row["name"]: row for row in aileron("plugins", "list", "--json").json}
+    assert rows["proxy"]["why"] == "on by default; adds nothing yet"
+    assert rows["launch"]["why"] == "on by default"
+
+
 def test_a_name_that_is_not_installed_can_be_taken_off_the_list(aileron: Runner) -> None:
     """After an uninstall nothing else works until it is gone."""
     aileron.write_config('[plugins]\ndisable = ["uninstalled"]\n')
