@@ -26,7 +26,7 @@ class LaunchRequest:
     """A profile's name, a command, or None for a shell."""
     args: tuple[str, ...] = ()
     cwd: str = "/"
-    """Absolute; the workspace unless `--workspace-directory` says otherwise."""
+    """Absolute: the workspace."""
     config: str | None = None
     """`--config FILE`, absolute."""
     disable: tuple[str, ...] = ()
