@@ -151,6 +151,8 @@ def main() -> int:
             aileron("daemon", "stop")
         shutil.rmtree(root, ignore_errors=True)
     print("\nEverything held." if not steps.failed else f"\n{steps.failed} steps did not hold.")
+    if steps.failed and not ours:  # it may be of before an update, or of a tree that was moved
+        print("A daemon ran already and was used: aileron daemon stop, then make demo again.")
     return 1 if steps.failed else 0
 
 
