@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aileron_core.client import Client
-from aileron_core.errors import EXIT_UNAVAILABLE, AileronError, ErrorCode
+from aileron_core.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, AileronError, ErrorCode
 from aileron_core.paths import Paths, make_private
 
 DAEMON_FAILED = ErrorCode("daemon-failed", EXIT_UNAVAILABLE, "The daemon did not start.")
@@ -139,7 +139,8 @@ def _report(answer: bytes, paths: Paths) -> None:
     reported = json.loads(answer).get("error")
     if reported:
         error = AileronError.from_dict(reported)
-        error.exit_status = EXIT_UNAVAILABLE  # whatever the reason, there is no daemon
+        if error.exit_status != EXIT_CONFIG:  # what is written wrongly stays that
+            error.exit_status = EXIT_UNAVAILABLE
         raise error
 
 
