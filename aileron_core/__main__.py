@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import gc
 import os
 import sys
+
+_OBJECTS = 100_000
+"""New containers before the collector looks for cycles: more than a command makes to start."""
 
 
 def main() -> int:
@@ -27,8 +29,9 @@ def main() -> int:
         if text is not None:
             sys.stdout.write(text)
             return 0
-    # Importing makes many objects and no garbage: a tenth of the time goes to looking for some.
-    gc.disable()
+    # Importing makes many objects and no garbage: a tenth of the time goes to looking for some. Not
+    # switched off, since a terminal may stay attached for days.
+    gc.set_threshold(_OBJECTS)
     try:
         from aileron_core.cli.main import run
 
@@ -45,9 +48,13 @@ def program() -> None:
     """
     status = main()
     atexit._run_exitfuncs()
-    with contextlib.suppress(OSError, ValueError):  # whoever read it is gone
+    try:
         sys.stdout.flush()
         sys.stderr.flush()
+    except BrokenPipeError:
+        pass  # whoever read it is gone
+    except (OSError, ValueError):
+        status = status or 1  # what was said has not arrived
     os._exit(status)
 
 
